@@ -1,0 +1,1 @@
+"""Tasks: benchmarks that run on any memory with the verbs, one module each (see `mnemos.bench.runner`)."""

@@ -1,0 +1,71 @@
+"""The write gate: what may enter, what waits, and what has come round in a circle.
+
+Sources vouch for what they say. People and documents are believed; what an assistant claims about
+somebody waits in quarantine until the person says it too (HaluMem, 2025: planted claims must not
+become memories); text that this memory itself has just given out is not taken back as new.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from mnemos.text.encode.analyse import text_hash
+from mnemos.text.encode.chunk import sentences
+from mnemos.text.encode.facts import Fact
+from mnemos.text.records import Item, Record
+
+TRUSTED = frozenset({"user", "import"})
+"""Sources whose statements become facts at once."""
+_REMEMBERED = 50_000
+_SHORT = 24
+"""Characters below which a sentence ("You're welcome!") proves nothing."""
+_ECHO = 0.8
+
+
+class LoopGuard:
+    """Recognises text that recall gave out (mem0 issue 4573: recalled text stored again as new).
+
+    Holds hashes of the sentences of recent hits, the latest `_REMEMBERED`; safe between threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._given: OrderedDict[bytes, str] = OrderedDict()
+
+    def gave(self, hits: Iterable[tuple[str, str]]) -> None:
+        """Remember that the (id, text) of these hits went out."""
+        with self._lock:
+            for id, text in hits:
+                for piece in _pieces(text):
+                    self._given[text_hash(piece)] = id
+                    self._given.move_to_end(text_hash(piece))
+            while len(self._given) > _REMEMBERED:
+                self._given.popitem(last=False)
+
+    def forget(self, ids: set[str]) -> None:
+        """Drop everything of erased records."""
+        with self._lock:
+            self._given = OrderedDict((h, id) for h, id in self._given.items() if id not in ids)
+
+    def echo(self, item: Item) -> str | None:
+        """The id that `item` repeats, if it is from a machine and mostly recalled text; else None."""
+        if item.source in TRUSTED:
+            return None
+        pieces = [p for p in _pieces(item.text) if len(p) >= _SHORT]
+        with self._lock:
+            origins = [(self._given.get(text_hash(p)), len(p)) for p in pieces]
+        known = sum(size for origin, size in origins if origin)
+        if not pieces or known < _ECHO * sum(size for _, size in origins):
+            return None
+        return max((o for o in origins if o[0]), key=lambda o: o[1])[0]
+
+
+def waits(fact: Fact, record: Record) -> bool:
+    """Whether a fact must wait for the person it is about: somebody else's machine claims it."""
+    return record.source not in TRUSTED and fact.subject.casefold() != record.speaker.casefold()
+
+
+def _pieces(text: str) -> list[str]:
+    return [text[a:b].strip() for a, b in sentences(text[:20_000])]

@@ -1,0 +1,221 @@
+"""What recall looks at: the columns, postings and vectors of one scope, held in memory.
+
+A corpus is a cache of the store. It asks the store what changed since the log number that it has
+seen, so that writes of other threads and processes appear, and removals leave, before the next
+search. Rows are in order of arrival; `order` and `place` translate to conversation order, in
+which the turns of a session stand side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.core.clock import Time
+from mnemos.text.encode.analyse import Trait
+from mnemos.text.index.lexical import Postings
+from mnemos.text.index.vectors import Vectors
+from mnemos.text.records import Filter, Kind, Scope
+from mnemos.text.store.base import Columns, Store
+
+_FOREVER = np.inf
+_UNITS = 256
+"""Vectors a record may have: the low byte of a vector's key."""
+
+
+class Corpus:
+    """The searchable records of `kinds` in one scope.
+
+    Args:
+        scope: whose records.
+        kinds: which of them.
+        model: the embedder whose vectors to hold; empty for none.
+    """
+
+    def __init__(self, scope: Scope, kinds: Sequence[Kind], model: str) -> None:
+        self.scope = scope
+        self.kinds = tuple(kinds)
+        self.model = model
+        self.seen = 0
+        self.epoch = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self.ids: list[str] = []
+        self.columns: dict[str, NDArray[Any]] = {name: np.empty(0, dtype) for name, dtype in _COLUMNS.items()}
+        self.sessions = _Names()
+        self.speakers = _Names()
+        self.terms: list[NDArray[np.uint32]] = []
+        self.mentions: list[NDArray[np.uint32]] = []
+        self.postings = Postings([])
+        self.vectors = Vectors(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 0), np.float16))
+        self.seen = 0
+        self._arrange()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getattr__(self, name: str) -> NDArray[Any]:
+        try:
+            return self.__dict__["columns"][name]  # type: ignore[no-any-return]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    # -- following the store ---------------------------------------------------------------
+
+    def sync(self, store: Store) -> bool:
+        """Catch up with the store; to be called within `store.reading()`. True if anything changed."""
+        number, epoch = store.latest()
+        if epoch != self.epoch:
+            self._reset()
+            self.epoch = epoch
+        if number == self.seen:
+            return False
+        fresh, gone = store.changed(self.scope, self.kinds, self.seen)
+        self._drop({*gone, *fresh.id})
+        self._append(fresh, *(store.vectors(self.scope, self.model, self.seen) if self.model else (None, None)))
+        self.seen = number
+        return bool(gone) or bool(fresh.id)
+
+    def _drop(self, ids: set[str]) -> None:
+        # rows leave whole, and every statistic with them: as if they had never been added
+        keep = np.array([id not in ids for id in self.ids], bool)
+        if keep.all():
+            return
+        row = np.cumsum(keep) - 1
+        staying = keep[self.vectors.owners] if len(self.vectors) else np.empty(0, bool)
+        self.vectors.keep(staying, row[self.vectors.owners[staying]])
+        self.ids = [id for id, k in zip(self.ids, keep, strict=True) if k]
+        self.terms = [t for t, k in zip(self.terms, keep, strict=True) if k]
+        self.mentions = [m for m, k in zip(self.mentions, keep, strict=True) if k]
+        self.columns = {name: column[keep] for name, column in self.columns.items()}
+        self.postings = Postings(self.terms)
+        self._arrange()
+
+    def _append(
+        self, fresh: Columns, versions: NDArray[np.int64] | None, matrix: NDArray[np.float16] | None
+    ) -> None:
+        if not fresh.id:
+            return
+        base = len(self)
+        terms = [np.frombuffer(t, np.uint32) for t in fresh.terms]
+        added = {
+            "version": np.array(fresh.version, np.int64),
+            "seq": np.array(fresh.seq, np.int64),
+            "kind": np.array([_KIND[k] for k in fresh.kind], np.int8),
+            "session": self.sessions.codes(fresh.session),
+            "speaker": self.speakers.codes(fresh.speaker),
+            "at": _times(fresh.at, np.nan),
+            "valid_from": _times(fresh.valid_from, np.nan),
+            "valid_to": _times(fresh.valid_to, _FOREVER),
+            "expires_at": _times(fresh.expires_at, _FOREVER),
+            "question": np.array([bool(t & Trait.QUESTION) for t in fresh.traits], np.float32),
+            "dated": np.array([bool(t & Trait.DATED) for t in fresh.traits], np.float32),
+        }
+        self.ids += fresh.id
+        self.terms += terms
+        self.mentions += [np.frombuffer(m, np.uint32) for m in fresh.mentions]
+        self.columns = {name: np.concatenate([self.columns[name], added[name]]) for name in _COLUMNS}
+        self.postings.extend(terms)
+        if versions is not None and matrix is not None and len(versions):
+            inside = np.isin(versions, added["version"])  # vectors of other kinds are not ours
+            versions, matrix = versions[inside], matrix[inside]
+            first = np.searchsorted(versions, versions)
+            keys = versions * _UNITS + np.minimum(np.arange(len(versions)) - first, _UNITS - 1)
+            self.vectors.extend(base + np.searchsorted(added["version"], versions), keys, matrix)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        session, seq = self.columns["session"], self.columns["seq"]
+        n = len(session)
+        # a record without a session stands alone, between nothing
+        alone = self.sessions.code("")
+        group = session.astype(np.int64)
+        if alone is not None:
+            group = np.where(session == alone, len(self.sessions) + np.arange(n), group)
+        start = np.full(len(self.sessions) + n, np.iinfo(np.int64).max)
+        np.minimum.at(start, group, seq)
+        self.order = np.lexsort((seq, start[group])) if n else np.empty(0, np.int64)
+        self.place = np.empty(n, np.int64)
+        self.place[self.order] = np.arange(n)
+        sorted_group = group[self.order]
+        edge = np.flatnonzero(np.concatenate([[True], sorted_group[1:] != sorted_group[:-1]])) if n else np.empty(0, np.int64)
+        sizes = np.diff(np.append(edge, n))
+        self.first = np.repeat(edge, sizes)
+        """[n] by place: where its session starts."""
+        self.last = np.repeat(edge + sizes - 1, sizes)
+        self.block = np.repeat(np.arange(len(edge)), sizes)
+        """[n] by place: number of its session in conversation order."""
+        self.ordered = bool(n == 0 or (self.order[1:] > self.order[:-1]).all())
+        self.length_sums = np.concatenate([[0.0], np.cumsum(self.postings.lengths[self.order], dtype=np.float64)])
+
+    # -- looking ---------------------------------------------------------------------------
+
+    def mask(self, where: Filter, now: Time) -> NDArray[np.bool_] | None:
+        """[n] rows that `where` admits at `now`; None where all are."""
+        keep = np.ones(len(self), bool)
+        c = self.columns
+        if set(where.kinds) != set(self.kinds):
+            keep &= np.isin(c["kind"], [_KIND[k] for k in where.kinds])
+        if where.session is not None:
+            keep &= c["session"] == self.sessions.get(where.session)
+        if where.speaker is not None:
+            keep &= np.isin(c["speaker"], self.speakers.alike(where.speaker))
+        with np.errstate(invalid="ignore"):
+            if where.since is not None:
+                keep &= c["at"] >= where.since
+            if where.until is not None:
+                keep &= c["at"] < where.until
+            moment = now if where.as_of is None else where.as_of
+            keep &= (c["expires_at"] > now) & (c["valid_to"] > moment)
+            if where.as_of is not None:
+                start = np.where(np.isnan(c["valid_from"]), c["at"], c["valid_from"])
+                keep &= ~(start > where.as_of)
+        return None if keep.all() else keep
+
+    def nbytes(self) -> int:
+        """Bytes of the large parts: columns, postings and vectors."""
+        columns = sum(c.nbytes for c in self.columns.values())
+        return columns + sum(t.nbytes for t in self.terms) * 3 + self.vectors.matrix.nbytes
+
+
+class _Names:
+    """Strings as small integers."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, int] = {}
+        self.names: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def code(self, name: str) -> int | None:
+        return self._codes.get(name)
+
+    def get(self, name: str) -> int:
+        return self._codes.get(name, -1)
+
+    def alike(self, name: str) -> list[int]:
+        return [code for known, code in self._codes.items() if known.casefold() == name.casefold()]
+
+    def codes(self, names: Sequence[str]) -> NDArray[np.int32]:
+        for name in names:
+            if name not in self._codes:
+                self._codes[name] = len(self.names)
+                self.names.append(name)
+        return np.array([self._codes[name] for name in names], np.int32)
+
+
+_KIND = {kind: number for number, kind in enumerate(Kind)}
+_COLUMNS = {
+    "version": np.int64, "seq": np.int64, "kind": np.int8, "session": np.int32, "speaker": np.int32,
+    "at": np.float64, "valid_from": np.float64, "valid_to": np.float64, "expires_at": np.float64,
+    "question": np.float32, "dated": np.float32,
+}  # fmt: skip
+
+
+def _times(values: Sequence[Time | None], missing: float) -> NDArray[np.float64]:
+    return np.array([missing if v is None else v for v in values], np.float64)

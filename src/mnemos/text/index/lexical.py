@@ -1,0 +1,107 @@
+"""Inverted lists over hashed terms, scored by BM25 (Robertson & Zaragoza, 2009).
+
+Statistics are those of one scope only: another user's texts never weigh in this user's ranking,
+which a full-text table shared between users cannot promise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+K1 = 1.2
+B = 0.75
+_TAIL = 4096
+"""Documents that may wait in the unsorted tail before the lists are made again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """Where one term occurs: rows ascending, and how often."""
+
+    rows: NDArray[np.int64]
+    counts: NDArray[np.float32]
+
+
+class Postings:
+    """Term → rows, for documents numbered from 0.
+
+    Space is 8 bytes per distinct term of a document. A look-up costs a binary search over the
+    vocabulary and one pass over the tail.
+    """
+
+    def __init__(self, documents: list[NDArray[np.uint32]]) -> None:
+        self.lengths = np.empty(0, np.float32)
+        self._terms = np.empty(0, np.uint32)
+        self._starts = np.zeros(1, np.int64)
+        self._rows = np.empty(0, np.int32)
+        self._counts = np.empty(0, np.uint16)
+        self._tail_terms = np.empty(0, np.uint32)
+        self._tail_rows = np.empty(0, np.int32)
+        self._sorted = 0
+        self.extend(documents)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def mean_length(self) -> float:
+        """Mean number of content terms of a document, at least 1."""
+        return max(1.0, float(self.lengths.mean())) if len(self) else 1.0
+
+    def extend(self, documents: list[NDArray[np.uint32]]) -> None:
+        """Add documents behind the last one."""
+        if not documents:
+            return
+        sizes = np.array([len(d) for d in documents], np.int64)
+        rows = np.repeat(np.arange(len(self), len(self) + len(documents), dtype=np.int32), sizes)
+        self.lengths = np.concatenate([self.lengths, sizes.astype(np.float32)])
+        self._tail_terms = np.concatenate([self._tail_terms, *documents])
+        self._tail_rows = np.concatenate([self._tail_rows, rows])
+        if len(self) - self._sorted > max(_TAIL, self._sorted // 8):
+            self._sort()
+
+    def _sort(self) -> None:
+        old = np.repeat(self._terms, np.diff(self._starts))
+        # one 64-bit key (term, row) sorts both at once; what was sorted before carries its counts
+        keys = np.concatenate([old.astype(np.uint64) << np.uint64(32) | self._rows.astype(np.uint64), self._tail_keys()])
+        weights = np.concatenate([self._counts, np.ones(len(self._tail_rows), np.uint16)])
+        order = np.argsort(keys, kind="stable")
+        keys, weights = keys[order], weights[order]
+        first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+        self._counts = np.minimum(np.add.reduceat(weights.astype(np.int64), first), 65535).astype(np.uint16)
+        keys = keys[first]
+        terms = (keys >> np.uint64(32)).astype(np.uint32)
+        self._rows = (keys & np.uint64(0xFFFFFFFF)).astype(np.int32)
+        starts = np.flatnonzero(np.concatenate([[True], terms[1:] != terms[:-1]])) if len(terms) else np.empty(0, np.int64)
+        self._terms, self._starts = terms[starts], np.append(starts, len(terms)).astype(np.int64)
+        self._tail_terms, self._tail_rows = np.empty(0, np.uint32), np.empty(0, np.int32)
+        self._sorted = len(self)
+
+    def _tail_keys(self) -> NDArray[np.uint64]:
+        return self._tail_terms.astype(np.uint64) << np.uint64(32) | self._tail_rows.astype(np.uint64)
+
+    def __getitem__(self, term: int) -> Posting:
+        """The posting of a term; an empty one where it never occurs."""
+        rows, counts = np.empty(0, np.int64), np.empty(0, np.float32)
+        place = int(np.searchsorted(self._terms, np.uint32(term)))
+        if place < len(self._terms) and self._terms[place] == term:
+            part = slice(self._starts[place], self._starts[place + 1])
+            rows, counts = self._rows[part].astype(np.int64), self._counts[part].astype(np.float32)
+        if len(self._tail_rows):
+            found, times = np.unique(self._tail_rows[self._tail_terms == term], return_counts=True)
+            rows = np.concatenate([rows, found.astype(np.int64)])
+            counts = np.concatenate([counts, times.astype(np.float32)])
+        return Posting(rows, counts)
+
+    def idf(self, posting: Posting) -> float:
+        """Inverse document frequency, never negative."""
+        frequency = len(posting.rows)
+        return float(np.log1p((len(self) - frequency + 0.5) / (frequency + 0.5)))
+
+
+def saturate(counts: NDArray[np.float32], lengths: NDArray[np.float32], mean: float) -> NDArray[np.float32]:
+    """BM25's term weight without its idf: `tf (k1+1) / (tf + k1 (1 - b + b dl/avdl))`."""
+    return (counts * (K1 + 1) / (counts + K1 * (1 - B + B * lengths / mean))).astype(np.float32)

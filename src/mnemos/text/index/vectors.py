@@ -1,0 +1,177 @@
+"""Vectors of one scope: exact search while that is fast, approximate beyond.
+
+Rows are float16 at rest. Up to `CROSSOVER` rows a search is one matrix product in float32 over
+all of them; beyond, an inverted file (IVF, Jégou et al. 2011; faiss) names candidates and the
+stored vectors score them exactly. Either way a score is the exact cosine of the stored vector.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+CROSSOVER = 30_000
+"""Units up to which a full scan beats the approximate index on two cores (`mnemos bench scale`)."""
+_PROBES = 24
+_MAGIC = b"mnemos-ivf-1\n"
+
+
+class Vectors:
+    """Unit vectors, each belonging to a row of the corpus; a row may have several.
+
+    Args:
+        owners: [n] row of each vector, ascending.
+        keys: [n] names of the vectors for the approximate index, ascending, never reused.
+        matrix: [n, dim] float16, unit length.
+    """
+
+    def __init__(self, owners: NDArray[np.int64], keys: NDArray[np.int64], matrix: NDArray[np.float16]) -> None:
+        self.owners = owners
+        self.keys = keys
+        self.matrix = matrix
+        self._wide: NDArray[np.float32] | None = None
+        self._mean: NDArray[np.float32] | None = None
+        self._covariance: NDArray[np.float32] | None = None
+        self.ivf: Any = None
+        self._last = -1
+
+    def __len__(self) -> int:
+        return len(self.owners)
+
+    def extend(self, owners: NDArray[np.int64], keys: NDArray[np.int64], matrix: NDArray[np.float16]) -> None:
+        """Add vectors behind the last one."""
+        if not len(owners):
+            return
+        self.matrix = np.concatenate([self.matrix, matrix]) if len(self) else matrix
+        self.owners = np.concatenate([self.owners, owners])
+        self.keys = np.concatenate([self.keys, keys])
+        self._wide = self._mean = None
+
+    def keep(self, which: NDArray[np.bool_], owners: NDArray[np.int64]) -> None:
+        """Remove every vector that is not in `which` ([n]), from the approximate index too;
+        `owners` are the new rows of those that stay."""
+        if self.ivf is not None:
+            self.ivf.remove_ids(self.keys[~which])
+        self.matrix, self.keys, self.owners = self.matrix[which], self.keys[which], owners
+        self._wide = self._mean = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether a search scans everything."""
+        return self.ivf is None
+
+    def all(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[n] cosines of every vector."""
+        if self._wide is None:
+            self._wide = self.matrix.astype(np.float32)
+        return np.asarray(self._wide @ query, np.float32)
+
+    def some(self, query: NDArray[np.float32], which: NDArray[np.int64]) -> NDArray[np.float32]:
+        """[len(which)] cosines of the vectors at `which`."""
+        if self._wide is not None:
+            return np.asarray(self._wide[which] @ query, np.float32)
+        return np.asarray(self.matrix[which].astype(np.float32) @ query, np.float32)
+
+    def nearest(self, query: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+        """Positions of about the `k` nearest vectors, in no order."""
+        if self.ivf is None:
+            scores = self.all(query)
+            return np.argpartition(-scores, k)[:k] if k < len(scores) else np.arange(len(scores))
+        _, found = self.ivf.search(query[None], k)
+        places = np.searchsorted(self.keys, found[0])
+        # a key that is not ours any more belongs to a vector removed since the file was written
+        places = places[(places < len(self)) & (self.keys[np.minimum(places, len(self) - 1)] == found[0])]
+        # vectors added since the index was made are few, and looked at one by one
+        return np.concatenate([places, np.arange(self._tail(), len(self), dtype=np.int64)])
+
+    def _tail(self) -> int:
+        return int(np.searchsorted(self.keys, self._last, side="right"))
+
+    def spread(self, query: NDArray[np.float32]) -> tuple[float, float]:
+        """Mean and standard deviation of the query's cosine over all vectors, from their moments."""
+        if self._mean is None or self._covariance is None:
+            sample = self.matrix if len(self) <= 20_000 else self.matrix[:: len(self) // 20_000]
+            wide = sample.astype(np.float32)
+            self._mean = wide.mean(0)
+            self._covariance = (wide.T @ wide) / np.float32(len(wide)) - np.outer(self._mean, self._mean)
+        mean = float(self._mean @ query)
+        return mean, float(np.sqrt(max(1e-9, float(query @ self._covariance @ query))))
+
+    # -- the approximate index -------------------------------------------------------------
+
+    def build(self) -> bool:
+        """Make the approximate index if there is enough for one; False where there is not."""
+        faiss = _faiss()
+        if faiss is None or len(self) <= CROSSOVER:
+            return False
+        dim = self.matrix.shape[1]
+        lists = int(2 ** round(np.log2(4 * np.sqrt(len(self)) / 4)))
+        ivf = faiss.IndexIVFScalarQuantizer(
+            faiss.IndexFlatIP(dim), dim, lists, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+        )
+        ivf.cp.niter, ivf.cp.seed = 8, 7
+        ivf.cp.max_points_per_centroid = 64
+        step = max(1, len(self) // (lists * 64))
+        ivf.train(self.matrix[::step].astype(np.float32))
+        for start in range(0, len(self), 16384):  # a whole float32 copy would double the memory
+            part = slice(start, start + 16384)
+            ivf.add_with_ids(self.matrix[part].astype(np.float32), self.keys[part])
+        ivf.nprobe = min(_PROBES, lists)
+        self.ivf, self._last, self._wide = ivf, int(self.keys[-1]), None
+        return True
+
+    def due(self) -> bool:
+        """Whether the approximate index should be made (again)."""
+        if len(self) <= CROSSOVER:
+            return False
+        waiting = len(self) - self._tail()
+        return self.ivf is None or waiting > max(2048, len(self) // 10)
+
+    def save(self, path: Path, stamp: bytes) -> None:
+        """Keep the index in a file, beside the stamp that says of which vectors it is."""
+        data = _faiss().serialize_index(self.ivf).tobytes()
+        head = _MAGIC + stamp + b"\n" + f"{self._last} {zlib.crc32(data)}\n".encode()
+        temporary = path.with_name(f"{path.name}.{os.getpid()}")
+        try:
+            temporary.write_bytes(head + data)
+            temporary.replace(path)
+        except OSError as why:  # a cache: the store has everything
+            log.info("the vector index was not kept: %s", why)
+            temporary.unlink(missing_ok=True)
+
+    def load(self, path: Path, stamp: bytes) -> bool:
+        """Take the index from a file made with the same stamp; False, and no change, if it is
+        missing, damaged or of other vectors."""
+        faiss = _faiss()
+        if faiss is None or not path.exists():
+            return False
+        try:
+            magic, found, sizes, data = path.read_bytes().split(b"\n", 3)
+            last, checksum = map(int, sizes.split())
+            if magic + b"\n" != _MAGIC or found != stamp or zlib.crc32(data) != checksum:
+                return False
+            ivf = faiss.deserialize_index(np.frombuffer(data, np.uint8))
+            if ivf.d != self.matrix.shape[1]:
+                return False
+        except Exception as why:  # whatever is wrong with a cache, it is made again
+            log.info("the vector index is made again: %s", why)
+            return False
+        ivf.nprobe = min(_PROBES, ivf.nlist)
+        self.ivf, self._last, self._wide = ivf, last, None
+        return True
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError:
+        return None
+    return faiss

@@ -1,0 +1,64 @@
+"""A question, read once for all signals."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.core.clock import Time
+from mnemos.text.encode.analyse import name_hash, term_words, words
+from mnemos.text.encode.dates import question_window, wants_time
+from mnemos.text.encode.entities import canonical, entities
+from mnemos.text.index.corpus import Corpus
+from mnemos.text.records import DateSpan
+
+_FIRST_PERSON = frozenset({"i", "me", "my", "mine", "myself"})
+_ROLES = ("user", "human")
+"""What chat exports call the person whose memory this is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a question asks for, in the terms of one corpus."""
+
+    text: str
+    terms: dict[int, str]
+    """Content words by hashed stem; the speakers' names are left out where others remain."""
+    speakers: tuple[int, ...]
+    """Codes of the speakers it names; empty where it names none, or everybody."""
+    window: DateSpan | None
+    """The time it names itself."""
+    wants_time: bool
+    mentions: frozenset[int]
+    """Hashed names of the things it mentions."""
+    vector: NDArray[np.float32] | None
+
+
+def read(text: str, corpus: Corpus, now: Time, vector: NDArray[np.float32] | None = None) -> Query:
+    """Read `text` against `corpus`; `vector` is its embedding, if there is an embedder."""
+    spoken = set(words(text))
+    named = [
+        code
+        for code, name in enumerate(corpus.speakers.names)
+        if name and (spoken & _name_words(name) or (name.casefold() in _ROLES and spoken & _FIRST_PERSON))
+    ]
+    everybody = len(named) == sum(1 for name in corpus.speakers.names if name)
+    terms = term_words(text)
+    names = {w for code in named for w in _name_words(corpus.speakers.names[code])}
+    topic = {term: word for term, word in terms.items() if word not in names}
+    return Query(
+        text=text,
+        terms=topic or terms,
+        speakers=() if everybody else tuple(named),
+        window=question_window(text, now),
+        wants_time=wants_time(text),
+        mentions=frozenset(name_hash(canonical(e)) for e in entities(text)),
+        vector=vector,
+    )
+
+
+def _name_words(name: str) -> set[str]:
+    return {w for w in re.findall(r"[^\W_]{2,}", name.casefold())}

@@ -1,0 +1,166 @@
+"""Search: follow the store, seed, spread, rank, and say why."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.core.clock import Time
+from mnemos.text.index.corpus import Corpus
+from mnemos.text.recall import query as reading
+from mnemos.text.recall.query import Query
+from mnemos.text.recall.rank import FEATURES, Ranked, rank, reasons, weights
+from mnemos.text.recall.seed import Signals, seed
+from mnemos.text.recall.spread import NAMES as SPREAD
+from mnemos.text.records import VERBATIM, Filter, Kind, Record, Scope
+from mnemos.text.results import Hit
+from mnemos.text.store import Store
+
+_GROUPS = (VERBATIM, (Kind.FACT, Kind.SUMMARY, Kind.SESSION, Kind.ENTITY))
+"""Kinds that share statistics: what was said, and what was made of it."""
+_OPEN_SCOPES = 64
+
+
+class Recall:
+    """Finds records; holds one corpus per scope and group of kinds, the latest used ones.
+
+    Args:
+        store: what the corpora follow.
+        model: the embedder's name, empty for none.
+        index_path: prefix of the files that keep large vector indexes.
+    """
+
+    def __init__(self, store: Store, model: str, index_path: Path) -> None:
+        self._store = store
+        self._model = model
+        self._index_path = index_path
+        self._lock = threading.RLock()
+        self._corpora: OrderedDict[tuple[Scope, tuple[Kind, ...]], Corpus] = OrderedDict()
+
+    def search(
+        self, text: str, vector: NDArray[np.float32] | None, where: Filter, k: int, now: Time, *, explain: bool = False
+    ) -> list[Hit]:
+        """The `k` best records for `text`, best first. The index and the texts are of one moment."""
+        hits: list[Hit] = []
+        with self._store.reading(), self._lock:
+            for group in _GROUPS:
+                kinds = tuple(kind for kind in where.kinds if kind in group)
+                if kinds:
+                    hits += self._in_group(text, vector, replace(where, kinds=kinds), group, k, now, explain)
+        return sorted(hits, key=lambda hit: -hit.score)[:k]
+
+    def _in_group(
+        self,
+        text: str,
+        vector: NDArray[np.float32] | None,
+        where: Filter,
+        group: tuple[Kind, ...],
+        k: int,
+        now: Time,
+        explain: bool,
+    ) -> list[Hit]:
+        corpus = self.corpus(where.scope, group)
+        if not len(corpus):
+            return []
+        query, signals, ranked = self.rank(text, vector, corpus, where, now)
+        order = np.argsort(-ranked.scores, kind="stable")[:k]
+        records = self._store.get([corpus.ids[row] for row in signals.rows[order]])
+        refs = {int(signals.rows[n]): _reference(records[corpus.ids[signals.rows[n]]]) for n in order[:10]}
+        hits = []
+        for n in order:
+            record = records[corpus.ids[signals.rows[n]]]
+            near = {row: ref for row, ref in refs.items() if row != signals.rows[n]}
+            why = reasons(query, corpus, signals, ranked, int(n), near)
+            hits.append(_hit(record, float(ranked.scores[n]), why, _parts(query, corpus, ranked, int(n)) if explain else {}))
+        return hits
+
+    def rank(
+        self, text: str, vector: NDArray[np.float32] | None, corpus: Corpus, where: Filter, now: Time
+    ) -> tuple[Query, Signals, Ranked]:
+        """The question as read, its candidates with their signals, and their scores."""
+        query = reading.read(text, corpus, now, vector)
+        signals = seed(query, corpus, corpus.mask(where, now))
+        return query, signals, rank(query, corpus, signals)
+
+    def corpus(self, scope: Scope, group: tuple[Kind, ...] = VERBATIM) -> Corpus:
+        """The corpus of a scope, caught up with the store. To be called within `store.reading()`."""
+        with self._lock:
+            corpus = self._corpora.get((scope, group))
+            if corpus is None:
+                corpus = self._corpora[scope, group] = Corpus(scope, group, self._model if group == VERBATIM else "")
+            self._corpora.move_to_end((scope, group))
+            while len(self._corpora) > _OPEN_SCOPES:
+                self._corpora.popitem(last=False)
+            if corpus.sync(self._store) or corpus.vectors.ivf is None:
+                self._keep_index(corpus)
+            return corpus
+
+    def _keep_index(self, corpus: Corpus) -> None:
+        if not corpus.vectors.due():
+            return
+        path = self._index_file(corpus)
+        if corpus.vectors.ivf is None and corpus.vectors.load(path, self._stamp(path, corpus)) and not corpus.vectors.due():
+            return
+        if corpus.vectors.build():
+            corpus.vectors.save(path, self._stamp_now(corpus))
+
+    def _stamp(self, path: Path, corpus: Corpus) -> bytes:
+        """What a usable index file must carry: its model, and an operation that this log has too."""
+        try:
+            with path.open("rb") as file:
+                file.readline()
+                number = int(file.readline().split(b" ")[0])
+        except (OSError, ValueError, IndexError):
+            return b"none"
+        return self._mark(corpus, number)
+
+    def _stamp_now(self, corpus: Corpus) -> bytes:
+        return self._mark(corpus, int(corpus.version[-1]))
+
+    def _mark(self, corpus: Corpus, number: int) -> bytes:
+        return f"{number} {self._store.mark(number)} {corpus.model}".encode()
+
+    def _index_file(self, corpus: Corpus) -> Path:
+        import hashlib
+
+        name = hashlib.blake2b(f"{corpus.scope.user}\x1f{corpus.scope.agent}".encode(), digest_size=8).hexdigest()
+        return self._index_path.with_name(f"{self._index_path.name}-index-{name}")
+
+    def index_files(self) -> list[Path]:
+        """The index files on disk, of every scope."""
+        return sorted(self._index_path.parent.glob(f"{self._index_path.name}-index-*"))
+
+    def drop_index_files(self) -> int:
+        """Remove them: after a hard forget nothing may hold what they were made of."""
+        files = self.index_files()
+        for file in files:
+            file.unlink(missing_ok=True)
+        with self._lock:
+            self._corpora.clear()
+        return len(files)
+
+
+def _reference(record: Record) -> str:
+    words = record.text.split()
+    short = " ".join(words[:6]) + (" …" if len(words) > 6 else "")
+    return f'{record.speaker}: "{short}"' if record.speaker else f'"{short}"'
+
+
+def _hit(record: Record, score: float, why: tuple[str, ...], parts: dict[str, float]) -> Hit:
+    probability = float(1 / (1 + np.exp(-np.clip(score, -50, 50))))
+    return Hit(
+        record.id, record.text, probability, record.kind, record.speaker, record.at, record.session, record.metadata, why, parts
+    )
+
+
+def _parts(query: Query, corpus: Corpus, ranked: Ranked, n: int) -> dict[str, float]:
+    model = weights()["hybrid-spread" if query.vector is not None and len(corpus.vectors) else "lexical-spread"]
+    values = model.parts(np.concatenate([ranked.first[n], ranked.second[n]]))
+    names: Sequence[str] = (*FEATURES, *(f"around: {name}" for name in SPREAD))
+    return {name: round(float(value), 4) for name, value in zip(names, values, strict=True)}

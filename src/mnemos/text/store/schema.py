@@ -1,0 +1,50 @@
+"""Tables of the SQLite store, as a list of forward migrations.
+
+`user_version` counts how many have run. A migration that has been released is never edited.
+"""
+
+APPLICATION_ID = 0x6D6E656D
+"""'mnem': tells a mnemos store from any other SQLite file."""
+
+MIGRATIONS = (
+    """
+    CREATE TABLE settings(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE scopes(id INTEGER PRIMARY KEY, user TEXT NOT NULL, agent TEXT NOT NULL, UNIQUE(user, agent));
+
+    CREATE TABLE operations(
+        seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, at REAL NOT NULL,
+        scope INTEGER NOT NULL, note TEXT NOT NULL);
+    -- body is NULL where a hard forget erased it
+    CREATE TABLE log(
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, operation INTEGER NOT NULL, scope INTEGER NOT NULL,
+        record TEXT NOT NULL, body TEXT);
+    CREATE INDEX log_record ON log(record);
+    CREATE INDEX log_operation ON log(operation);
+
+    -- the latest version of each record; its text is log.body at `version`
+    CREATE TABLE records(
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, scope INTEGER NOT NULL,
+        version INTEGER NOT NULL, kind TEXT NOT NULL, session TEXT NOT NULL, speaker TEXT NOT NULL,
+        at REAL, valid_from REAL, valid_to REAL, expires_at REAL, hidden INTEGER NOT NULL,
+        hash BLOB NOT NULL, slot TEXT NOT NULL, traits INTEGER NOT NULL, terms BLOB NOT NULL,
+        mentions BLOB NOT NULL);
+    CREATE INDEX records_version ON records(scope, version);
+    CREATE INDEX records_hash ON records(scope, hash);
+    CREATE INDEX records_slot ON records(scope, slot) WHERE slot != '';
+
+    CREATE TABLE edges(
+        source INTEGER NOT NULL, kind TEXT NOT NULL, target TEXT NOT NULL, weight REAL NOT NULL,
+        PRIMARY KEY(source, kind, target)) WITHOUT ROWID;
+    CREATE INDEX edges_target ON edges(target);
+
+    CREATE TABLE vectors(
+        model TEXT NOT NULL, record INTEGER NOT NULL, unit INTEGER NOT NULL, hash BLOB NOT NULL,
+        vector BLOB NOT NULL, PRIMARY KEY(model, record, unit)) WITHOUT ROWID;
+    CREATE INDEX vectors_hash ON vectors(model, hash);
+
+    CREATE TABLE keys(
+        scope INTEGER NOT NULL, key TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY(scope, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX keys_record ON keys(record);
+    """,
+)
