@@ -171,8 +171,9 @@ def test_absolute_expression_needs_no_moment(text: str, start: str, end: str) ->
         "We may go, and you may too", "I march on", "Hey May, how are you?", "April said hi to June", "the "
         "sun sat on us",
         "every Friday night", "on Fridays", "I have known them for 4 years", "Seven years now", "2000 steps",
-        "in 2000 words", "version 3.11.20", "call 555-1234", "it costs $2022", "the last time we spoke", "at last",
-        "a decade-long plan", "10.0.0.2023", "I wrote it in two weeks", "twice in a year", "I may 7 times", "99/99/2023",
+        "in 2000 words", "version 3.11.20", "call 555-1234", "it costs $2022", "the last time we spoke",
+        "a decade-long plan", "10.0.0.2023", "I wrote it in two weeks", "twice in a year", "at last",
+        "I may 7 times", "99/99/2023",
         "30 February 2023, in words",
     ],
 )  # fmt: skip
@@ -206,6 +207,7 @@ def test_phrases_come_in_order_without_overlap() -> None:
     assert phrases == ["7 May 2023", "last Friday", "the week before 9 June 2023"]
 
 
+@settings(derandomize=True)
 @given(st.text(max_size=300), st.one_of(st.none(), st.floats()))
 def test_any_text_and_any_moment_is_answered(text: str, at: float | None) -> None:
     for span in find_dates(text, at):
@@ -215,15 +217,13 @@ def test_any_text_and_any_moment_is_answered(text: str, at: float | None) -> Non
     wants_time(text)
 
 
-_PIECES = (
-    "the last next this past week month year weekend day before after of since in on by early late 7 31 "
-    "29th 2023 May February Friday sun Sat. summer winter ago a few two couple yesterday tonight "
-    "morning and – to , . ? ſunday Kelvin ıf İ � \x00 \u202e שלום 😊 1990s christmas half an hour 0000 "
-    "9999-12-31 00/00/0000".split()  # noqa: SIM905
-)
+_PIECES = """the last next this past week month year weekend day before after of since in on by early late 7
+    31 29th 2023 May February Friday sun Sat. summer winter ago a few two couple yesterday tonight
+    morning and – to , . ? ſunday Kelvin ıf İ \ud800 \x00 \u202e שלום 😊 1990s christmas half an hour
+    0000 9999-12-31 00/00/0000""".split()  # noqa: SIM905
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, derandomize=True)
 @given(st.lists(st.sampled_from(_PIECES), max_size=25), st.floats(-7e10, 2.6e11))
 def test_any_mix_of_date_words_gives_sound_intervals(pieces: list[str], at: float) -> None:
     text = " ".join(pieces)
@@ -235,13 +235,14 @@ def test_any_mix_of_date_words_gives_sound_intervals(pieces: list[str], at: floa
     question_window(text, at)
 
 
-_DAYS = st.dates(date(1500, 1, 1), date(2099, 12, 31))
+_DAYS = st.dates(date(1500, 1, 1), date(2080, 12, 31))
 
 
 def _at(day: date) -> float:
     return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
 
 
+@settings(derandomize=True)
 @given(_DAYS, st.integers(1, 400))
 def test_what_is_formatted_reads_back(day: date, length: int) -> None:
     start, end = _at(day), _at(day + timedelta(days=length))
@@ -249,6 +250,7 @@ def test_what_is_formatted_reads_back(day: date, length: int) -> None:
     assert [(s.start, s.end) for s in find_dates(text)] == [(start, end)], text
 
 
+@settings(derandomize=True)
 @given(_DAYS, st.sampled_from([1, 2, 3, 6, 12, 24, 120]))
 def test_whole_months_read_back(day: date, months: int) -> None:
     first = day.replace(day=1, month=1 if months > 11 else day.month)
@@ -287,6 +289,7 @@ def test_format_span_refuses_an_empty_interval(span: tuple[float, float]) -> Non
         format_span(span)
 
 
+@settings(derandomize=True)
 @given(st.floats(allow_nan=False), st.floats(allow_nan=False))
 def test_format_span_reaches_beyond_the_calendar(a: float, b: float) -> None:
     if a < b:
@@ -354,15 +357,13 @@ def _agrees(found: DateSpan, gold: DateSpan) -> bool:
 
 
 def agreement(conversations: list[dict[str, Any]]) -> tuple[int, int, int]:
-    """Temporal questions with a date for an answer; those whose evidence holds a date; those whose dates agree."""
+    """Temporal questions with a date as answer; those whose evidence holds a date; those that agree."""
     asked = dated = agreed = 0
     for conversation in conversations:
         turns: dict[str, tuple[str, float]] = {}
         for name, value in conversation["conversation"].items():
             if isinstance(value, list):
-                said = datetime.strptime(
-                    conversation["conversation"][f"{name}_date_time"], "%I:%M %p on %d %B, %Y"
-                )
+                stamp = conversation["conversation"][f"{name}_date_time"]
                 said = datetime.strptime(f"{stamp} +0000", "%I:%M %p on %d %B, %Y %z").timestamp()
                 turns |= {t["dia_id"]: (t["text"], said) for t in value}
         for question in conversation["qa"]:

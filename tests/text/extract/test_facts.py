@@ -74,7 +74,8 @@ def test_statement(text: str, subject: str, relation: str, thing: str, single: b
         "in Rome?",
         "I live in Rome, don't I?", "do you think I live in Rome", "Maybe I live in Rome.", "I wish I lived "
         "in Rome",
-        "She said I live in Rome.", '"I live in Rome" he said', "I live in fear", "I moved to a new flat", "I love you",
+        "She said I live in Rome.", '"I live in Rome" he said', "I live in fear", "I moved to a new flat",
+        "I love you",
         "I love how you do it", "I love it", "Movies like this are great", "I'm not from Sweden", "I never "
         "visited Rome",
         "I want to visit Rome", "I'm planning to adopt a dog", "I hate that", "My favourite part is the end",
@@ -99,6 +100,11 @@ def test_a_fact_holds_from_the_date_it_names_else_from_when_it_was_said() -> Non
     assert facts("I live in Rome.", "Zoe")[0].valid_from is None
 
 
+def test_a_relative_date_is_no_part_of_the_object_even_when_it_cannot_be_resolved() -> None:
+    fact = facts("I started surfing about five years ago.", "Zoe")[0]
+    assert (fact.relation, fact.object, fact.valid_from) == ("started", "surfing", None)
+
+
 def test_without_a_speaker_the_subject_is_i() -> None:
     assert facts("I live in Rome.")[0].subject == "I"
 
@@ -112,7 +118,7 @@ def test_span_points_at_the_statement() -> None:
 
 
 def test_contradictions_are_read_as_the_same_single_valued_relation() -> None:
-    """200 moves in several wordings: the latest object is the current value, the one before is the old one."""
+    """200 moves in several wordings: the later object is the current value, the one before the old."""
     rng = random.Random(7)
     cities = ["Rome", "Oslo", "New York", "San Juan", "Lima", "Kyoto", "Cape Town", "Graz"]
     right = 0
@@ -129,21 +135,19 @@ def test_contradictions_are_read_as_the_same_single_valued_relation() -> None:
     assert right >= 190
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, derandomize=True)
 @given(st.text(max_size=300), st.text(max_size=10), st.one_of(st.none(), st.floats()))
 def test_any_text_is_answered_with_spans_inside(text: str, speaker: str, at: float | None) -> None:
     for fact in facts(text, speaker, at):
         assert 0 <= fact.span[0] < fact.span[1] <= len(text)
 
 
-_PIECES = (
-    "I my My Anna Anna's we live lives in at from to moved work works as a nurse the dog named Max "
-    'favourite food is are love hate and , . ? ! " “ married birthday on May 7th 2021 yesterday if not '
-    "'s 'm � \x00 \u202e 😊 started joined".split()  # noqa: SIM905
-)
+_PIECES = """I my My Anna Anna's we live lives in at from to moved work works as a nurse the dog
+    named Max favourite food is are love hate and , . ? ! " “ married birthday on May 7th 2021 yesterday
+    if not 's 'm \ud800 \x00 \u202e 😊 started joined""".split()  # noqa: SIM905
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, derandomize=True)
 @given(st.lists(st.sampled_from(_PIECES), max_size=25))
 def test_any_mix_of_cue_words_gives_sound_facts(pieces: list[str]) -> None:
     text = " ".join(pieces)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnemos.core.errors import InvalidInput
@@ -42,6 +42,7 @@ def test_a_negative_count_is_refused() -> None:
         keywords(["a"], -1)
 
 
+@settings(derandomize=True)
 @given(st.lists(st.text(max_size=100), max_size=5), st.integers(0, 10))
 def test_any_texts_give_at_most_k(texts: list[str], k: int) -> None:
     found = keywords(texts, k)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 import snowballstemmer
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _POSSESSIVE = re.compile(r"['’]s$")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0e7f\uac00-\ud7af]+")
 """Scripts written without spaces between words: indexed by character pairs."""
@@ -86,6 +87,11 @@ def terms(text: str) -> NDArray[np.uint32]:
 def term_words(text: str) -> dict[int, str]:
     """The content words of `text` by their hashed stems: what a match can be explained with."""
     return {_term(w): w for w in words(text) if w not in STOP_WORDS}
+
+
+def numbers(text: str) -> list[str]:
+    """The numbers of a text in order: near-duplicates that differ in one are not the same."""
+    return _NUMBER.findall(text)
 
 
 def name_hash(canonical: str) -> int:

@@ -253,15 +253,15 @@ _UNREAL = re.compile(
 )
 _VAGUE_KIND = re.compile(r"(?:part|thing|one|moment|memory|bit|way|time)\b")
 _EMPTY = re.compile(
-    r"(?:it|that|this|these|those|them|him|her|you|your|me|us|how|when|what|why|where|who|if|"
-    r"the\s(?:way|idea|fact|most)|seeing|being|to\s(?:see|hear|know|think|feel|be)|to\Z|so|too|very|as|here|there|"
+    r"(?:it|that|this|these|those|them|their|him|his|her|its|you|your|me|us|how|when|what|why|where|who|if|"
+    r"the\s(?:way|idea|thought|fact|most)|seeing|being|to\s(?:see|hear|know|think|feel|be)|(?:to|in)\Z|so|too|very|as|here|there|"
     r"one|some|something|everything|anything|but|and|cause|because|especially|particularly|not|no|nothing|is|are|"
-    r"was|were|like|off|over|out|up|on|all|both|each|more|every|a\slot|"
+    r"was|were|makes|like|off|over|out|up|on|all|both|each|more|every|a\slot|"
     r"(?:making|getting|doing|having|taking|giving|putting)\Z)(?![\w-])",
     re.IGNORECASE,
 )
 _CLAUSE = re.compile(
-    r"\b(?:i|we|you|he|she|it|they|am|is|are|was|were|have|has|had|do|does|did|can|will|my|our|her|his)\b",
+    r"\b(?:i|we|you|he|she|it|they|am|is|are|was|were|have|has|had|do|does|did|can|will|my|our|her|his|me|us)\b",
     re.IGNORECASE,
 )
 _AND = re.compile(r",\s(?:and\s)?|\s(?:and|&|plus|or)\s")
@@ -269,7 +269,8 @@ _LISTED = re.compile(r"\s(?:and|&|plus|or)\s")
 _CUT = re.compile(
     r"\s['’]?(?:and|but|so|because|cause|what|how|why|since|when|where|while|who|which|that|with|as|if|though|"
     r"although|to\s(?:be|help|get)|i|we|he|she|they|you|it|instead|after|before|during|for|until|thanks|last|next|"
-    r"this|at\sthe\smoment|[-–—])\b|\s[-–—]",
+    r"this|at\sthe\smoment|[-–—])\b|\s[-–—]|"
+    r"\s(?:about\s)?(?:\d{1,3}|[a-z]{1,8})\s(?:day|week|month|year)s?\b",
     re.IGNORECASE,
 )
 _TRAILING = re.compile(
@@ -341,8 +342,8 @@ _END = (
 def _rules() -> tuple[_Rule, ...]:
     """The rules, the more special first; compiled on first use.
 
-    Groups: `s` the subject, `v` a verb that must agree with it, `x` a part of the relation, `p` a kind of pet,
-    `o` the object.
+    Groups: `s` the subject, `v` a verb that must agree with it, `x` a part of the relation, `p` a kind of
+    pet, `o` the object.
     """
     rows: list[tuple[str, bool, _Objects, str, str]] = [
         (

@@ -195,8 +195,24 @@ class Store(Protocol):
         ...
 
     def erase(self, operation: Operation, ids: Sequence[str]) -> dict[str, int]:
-        """Remove records from everywhere, log included, so that no byte of them stays in any
-        file. Returns the rows removed by place."""
+        """Remove records from everywhere, log included; `purge` then clears the files. Returns the
+        rows removed by place."""
+        ...
+
+    def purge(self) -> None:
+        """Make sure that no erased byte is left in any file; after the transaction of `erase`."""
+        ...
+
+    def holds_text(self, text: str, but: set[str]) -> bool:
+        """Whether another record than those of `but`, of any scope, has this text."""
+        ...
+
+    def touch(self, ids: Sequence[str], at: Time) -> None:
+        """Count a use of each record at `at`."""
+        ...
+
+    def uses(self, ids: Sequence[str]) -> dict[str, tuple[int, Time]]:
+        """(how often, when last) of the records that were ever used."""
         ...
 
     def scopes(self) -> list[ScopeSize]:
@@ -205,6 +221,14 @@ class Store(Protocol):
 
     def setting(self, name: str, value: str | None = None) -> str | None:
         """Read a setting of the store, or write it."""
+        ...
+
+    def settings(self) -> list[tuple[str, str]]:
+        """Every setting that belongs to the memory, not to this file."""
+        ...
+
+    def all_vectors(self) -> Iterator[tuple[str, str, bytes, NDArray[np.float16]]]:
+        """(model, record id, hash, vector) of every unit, in order."""
         ...
 
     def files(self) -> list[str]:

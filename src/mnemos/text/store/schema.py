@@ -29,7 +29,7 @@ MIGRATIONS = (
         hash BLOB NOT NULL, slot TEXT NOT NULL, traits INTEGER NOT NULL, terms BLOB NOT NULL,
         mentions BLOB NOT NULL);
     CREATE INDEX records_version ON records(scope, version);
-    CREATE INDEX records_hash ON records(scope, hash);
+    CREATE INDEX records_hash ON records(hash);
     CREATE INDEX records_slot ON records(scope, slot) WHERE slot != '';
 
     CREATE TABLE edges(
@@ -46,5 +46,8 @@ MIGRATIONS = (
         scope INTEGER NOT NULL, key TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY(scope, key)
     ) WITHOUT ROWID;
     CREATE INDEX keys_record ON keys(record);
+
+    -- how often a record was part of an answer: not history, so not in the log
+    CREATE TABLE uses(record TEXT PRIMARY KEY, count INTEGER NOT NULL, last REAL NOT NULL) WITHOUT ROWID;
     """,
 )

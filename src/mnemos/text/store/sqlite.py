@@ -163,12 +163,13 @@ class SQLiteStore:
                 drop(db, "edges", "DELETE FROM edges WHERE target=?", (id,))
                 drop(db, "vectors", "DELETE FROM vectors WHERE record=?", (seq,))
                 drop(db, "keys", "DELETE FROM keys WHERE record=?", (id,))
+                db.execute("DELETE FROM uses WHERE record=?", (id,))
                 drop(db, "records", "DELETE FROM records WHERE seq=?", (seq,))
                 db.execute("INSERT INTO log(operation, scope, record, body) VALUES(?, ?, ?, NULL)", (number, scope, id))
-        self._checkpoint()
         return removed
 
-    def _checkpoint(self) -> None:
+    def purge(self) -> None:
+        """Make sure that no erased byte is left in any file; after the transaction of `erase`."""
         # what was overwritten still lies in the write-ahead log until it is emptied, and that
         # waits for readers; they are short
         with self._lock, translated(self.path):
@@ -332,6 +333,27 @@ class SQLiteStore:
             )
         ]
 
+    def touch(self, ids: Sequence[str], at: Time) -> None:
+        """Count a use of each record at `at`."""
+        with self.writing() as db:
+            db.executemany(
+                "INSERT INTO uses(record, count, last) VALUES(?, 1, ?)"
+                " ON CONFLICT(record) DO UPDATE SET count=count+1, last=max(last, excluded.last)",
+                [(id, at) for id in ids],
+            )
+
+    def uses(self, ids: Sequence[str]) -> dict[str, tuple[int, Time]]:
+        """(how often, when last) of the records that were ever used."""
+        found: dict[str, tuple[int, Time]] = {}
+        for part in _chunks(ids):
+            rows = self._rows(f"SELECT record, count, last FROM uses WHERE record IN ({_marks(part)})", part)
+            found.update((id, (count, last)) for id, count, last in rows)
+        return found
+
+    def holds_text(self, text: str, but: set[str]) -> bool:
+        """Whether another record than those of `but`, of any scope, has this text."""
+        return any(id not in but for (id,) in self._rows("SELECT id FROM records WHERE hash=?", (text_hash(text),)))
+
     # -- the log ---------------------------------------------------------------------------
 
     def history(self, id: str) -> list[Version]:
@@ -389,6 +411,17 @@ class SQLiteStore:
         with self.writing() as db:
             db.execute("INSERT OR REPLACE INTO settings(name, value) VALUES(?, ?)", (name, value))
         return value
+
+    def settings(self) -> list[tuple[str, str]]:
+        """Every setting that belongs to the memory, not to this file."""
+        return [(n, v) for n, v in self._rows("SELECT name, value FROM settings WHERE name!='vector-epoch' ORDER BY name")]
+
+    def all_vectors(self) -> Iterator[tuple[str, str, bytes, NDArray[np.float16]]]:
+        """(model, record id, hash, vector) of every unit, in order."""
+        sql = "SELECT model, id, vectors.hash, vector FROM vectors JOIN records ON records.seq=record ORDER BY model, record, unit"
+        with translated(self.path):
+            for model, id, hash, vector in self._db().execute(sql):
+                yield model, id, hash, np.frombuffer(vector, np.float16)
 
     def files(self) -> list[str]:
         """Every file that belongs to the store."""

@@ -1,0 +1,161 @@
+"""Export and import: everything a store knows, in one file that any program can read.
+
+JSON lines: a header, then every operation of the log in order with the records it left, then the
+vectors (float16, base64) and settings. Reading it into an empty store gives the same ids, times,
+history and search results.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnemos.core.errors import InvalidInput, NotFound, StoreFull
+from mnemos.text.facts import slot_of
+from mnemos.text.index.corpus import Corpus
+from mnemos.text.records import VERBATIM, Operation, OperationKind, Record, Scope, dumps, from_dict
+from mnemos.text.store import Analysis, Store, Unit, Write
+from mnemos.text.write import Encoder
+
+if TYPE_CHECKING:
+    from mnemos.text.recall.search import Recall
+
+FORMAT = 1
+
+
+def export(store: Store, path: Path, model: str, progress: Callable[[int], None] | None = None) -> int:
+    """Write the store to `path`, whole or not at all. Returns the number of operations.
+
+    Raises:
+        StoreFull: the file could not be written; nothing is left of it.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    count = 0
+    try:
+        with temporary.open("w", encoding="utf-8") as file, store.reading():
+            file.write(dumps({"mnemos": FORMAT, "model": model}) + "\n")
+            for operation, records, keys in store.log():
+                file.write(dumps(_line(operation, records, keys)) + "\n")
+                count += 1
+                if progress:
+                    progress(count)
+            for name, value in store.settings():
+                file.write(dumps({"setting": name, "value": value}) + "\n")
+            for name, id, hash, vector in store.all_vectors():
+                row = {"vector": b64encode(vector.tobytes()).decode(), "of": id, "model": name, "hash": hash.hex()}
+                file.write(dumps(row) + "\n")
+        temporary.replace(path)
+    except OSError as why:
+        temporary.unlink(missing_ok=True)
+        raise StoreFull(f"{path} cannot be written ({why.strerror}): free some space or choose another place") from None
+    return count
+
+
+def _line(operation: Operation, records: list[dict[str, Any]], keys: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "operation": operation.id, "kind": str(operation.kind), "at": operation.at, "user": operation.scope.user,
+        "agent": operation.scope.agent, "note": dict(operation.note), "records": records, "keys": dict(keys),
+    }  # fmt: skip
+
+
+def import_(store: Store, path: Path, encoder: Encoder, progress: Callable[[int], None] | None = None) -> int:
+    """Read an export into the store: operations that are there already are left out. All or nothing.
+
+    Raises:
+        InvalidInput: not an export, damaged, or made by a newer version; nothing came in.
+    """
+    known = {operation.id for operation, _, _ in store.log()}
+    vectors = _vectors(path)
+    count = 0
+    with store.writing():
+        for number, line in _lines(path):
+            if "setting" in line:
+                if store.setting(line["setting"]) is None:
+                    store.setting(line["setting"], line["value"])
+            elif "operation" in line and line["operation"] not in known:
+                try:
+                    operation, writes = _operation(line, encoder, vectors)
+                except (KeyError, TypeError, ValueError) as why:
+                    raise InvalidInput(f"{path}, line {number}: damaged ({why}); nothing was imported") from None
+                store.commit(operation, writes)
+                count += 1
+                if progress:
+                    progress(count)
+    return count
+
+
+def _operation(
+    line: Mapping[str, Any], encoder: Encoder, vectors: Mapping[str, list[tuple[str, Unit]]]
+) -> tuple[Operation, list[Write]]:
+    scope = Scope(line["user"], line["agent"])
+    operation = Operation(line["operation"], OperationKind(line["kind"]), line["at"], scope, line["note"])
+    records = [from_dict(data) for data in line["records"] if not data.get("erased")]
+    plain = Encoder(None)
+    writes = []
+    for record, analysis in zip(records, plain.analyse(records, None), strict=True):
+        units = [unit for model, unit in vectors.get(record.id, ()) if model == encoder.model]
+        analysis = Analysis(analysis.terms, analysis.traits, analysis.mentions, encoder.model, tuple(units))
+        writes.append(Write(record, analysis, line["keys"].get(record.id, ""), slot_of(record)))
+    return operation, writes
+
+
+def _vectors(path: Path) -> dict[str, list[tuple[str, Unit]]]:
+    found: dict[str, list[tuple[str, Unit]]] = {}
+    for number, line in _lines(path):
+        if "vector" in line:
+            try:
+                unit = Unit(bytes.fromhex(line["hash"]), np.frombuffer(b64decode(line["vector"]), np.float16))
+                found.setdefault(line["of"], []).append((line["model"], unit))
+            except (KeyError, ValueError) as why:
+                raise InvalidInput(f"{path}, line {number}: damaged vector ({why}); nothing was imported") from None
+    return found
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, text in enumerate(file, 1):
+                try:
+                    line = json.loads(text)
+                except json.JSONDecodeError:
+                    line = None
+                if not isinstance(line, dict) or (number == 1 and "mnemos" not in line):
+                    what = "is no mnemos export" if number == 1 else f"is cut off or damaged at line {number}"
+                    raise InvalidInput(f"{path} {what}; nothing was imported (other formats: `mnemos import`)")
+                if number == 1 and line["mnemos"] != FORMAT:
+                    raise InvalidInput(f"{path} has format {line['mnemos']}, this version reads {FORMAT}: upgrade mnemos")
+                yield number, line
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {path}") from None
+    except (OSError, UnicodeDecodeError) as why:
+        raise InvalidInput(f"{path} cannot be read ({why}); nothing was imported") from None
+
+
+def rewritten(record: Record, encoder: Encoder) -> Write:
+    """The write that makes a record's tables again."""
+    (analysis,) = encoder.analyse([record], None)
+    return Write(record, analysis, slot=slot_of(record))
+
+
+def check_index(store: Store, recall: Recall, encoder: Encoder) -> list[str]:
+    """Where the index that recall holds differs from one made afresh."""
+    problems = []
+    for size in store.scopes():
+        with store.reading():
+            held = recall.corpus(size.scope)
+            fresh = Corpus(size.scope, VERBATIM, encoder.model)
+            fresh.sync(store)
+        name = f"the index of {size.scope.user or 'the unnamed user'}"
+        if sorted(held.ids) != sorted(fresh.ids):
+            problems.append(f"{name} holds {len(held)} records, the store {len(fresh)}")
+        elif sorted(held.vectors.keys.tolist()) != sorted(fresh.vectors.keys.tolist()):
+            problems.append(f"{name} holds {len(held.vectors)} vectors, the store {len(fresh.vectors)}")
+        if encoder.model and (missing := len(fresh) - len(np.unique(fresh.vectors.owners))):
+            problems.append(f"{missing} records have no vector by {encoder.model} yet: `mnemos consolidate` makes them")
+    return problems
