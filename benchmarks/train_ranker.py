@@ -1,0 +1,239 @@
+"""Train `src/mnemos/text/recall/weights.json` from conversations with annotated evidence.
+
+    python benchmarks/train_ranker.py ../shared/data/locomo/locomo5.json.xz
+
+Two linear models (see `mnemos.text.recall.rank`) maximise the likelihood of the evidence turns under
+a softmax over all turns of the conversation; a third says whether the question is answerable
+at all (category 5 is not). The report is leave-one-conversation-out: each conversation is
+ranked by weights that never saw it. The shipped weights are then fitted on all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from mnemos.bench.metrics import auroc
+from mnemos.core import FixedClock
+from mnemos.text.ask import CONFIDENCE, confidence_features
+from mnemos.text.encode.embedder import resolve
+from mnemos.text.importers.locomo import Conversation, load_locomo
+from mnemos.text.index.corpus import Corpus
+from mnemos.text.memory import Memory
+from mnemos.text.recall import query as reading
+from mnemos.text.recall.rank import FEATURES, Linear, Ranked, features
+from mnemos.text.recall.seed import Signals, seed
+from mnemos.text.recall.spread import NAMES as SPREAD
+from mnemos.text.recall.spread import spread
+from mnemos.text.records import VERBATIM, Scope
+
+Floats = NDArray[np.float64]
+L2 = 1e-3
+WEIGHTS = Path(__file__).parents[1] / "src/mnemos/text/recall/weights.json"
+
+
+@dataclass
+class Example:
+    """One question over the turns of its conversation."""
+
+    fold: int
+    category: int
+    corpus: Corpus
+    query: reading.Query
+    signals: Signals
+    first: Floats
+    gold: Floats
+    """[n] 1 for evidence turns."""
+
+
+def examples(conversations: Sequence[Conversation], embedder: str | None) -> list[Example]:
+    """All questions with evidence, with the features that recall would give them."""
+    found = []
+    for fold, conversation in enumerate(conversations):
+        with tempfile.TemporaryDirectory() as folder, Memory(Path(folder) / "m", embedder=embedder, clock=FixedClock(2e9)) as memory:
+            memory.add(conversation.items)
+            with memory._store.reading():
+                corpus = memory._recall.corpus(Scope(), VERBATIM)
+            refs = {r.id: str(r.metadata["dia_id"]) for r in memory.list(limit=10**6)}
+            row = {refs[id]: n for n, id in enumerate(corpus.ids)}
+            questions = [q for q in conversation.questions if q.evidence]
+            model = resolve(embedder)
+            vectors = model.embed([q.question for q in questions]) if model else [None] * len(questions)
+            for question, vector in zip(questions, vectors, strict=True):
+                query = reading.read(question.question, corpus, 2e9, vector)
+                signals = seed(query, corpus, None)
+                gold = np.isin(signals.rows, [row[e] for e in question.evidence]).astype(float)
+                first = features(query, corpus, signals).astype(np.float64)
+                found.append(Example(fold, question.category, corpus, query, signals, first, gold))
+    return found
+
+
+def fit_listwise(groups: Sequence[tuple[Floats, Floats]]) -> Linear:
+    """The linear model whose softmax gives the gold rows of each (features, gold) most mass."""
+    x = np.concatenate([f for f, _ in groups])
+    mean, scale = x.mean(0), x.std(0)
+    scale[scale < 1e-9] = 1.0
+    x = (x - mean) / scale
+    y = np.concatenate([gold / gold.sum() for _, gold in groups])
+    starts = np.cumsum([0, *(len(gold) for _, gold in groups)])
+    sizes = np.diff(starts)
+
+    def loss(w: Floats) -> tuple[float, Floats]:
+        s = x @ w
+        s -= np.repeat(np.maximum.reduceat(s, starts[:-1]), sizes)
+        e = np.exp(s)
+        z = np.add.reduceat(e, starts[:-1])
+        gradient = x.T @ (e / np.repeat(z, sizes) - y)
+        return (np.log(z).sum() - (y * s).sum()) / len(groups) + L2 * w @ w, gradient / len(groups) + 2 * L2 * w
+
+    w = minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
+    return linear(mean, scale, w)
+
+
+def fit_logistic(x: Floats, y: Floats, l2: float = 1e-3) -> Linear:
+    """Logistic regression, classes weighted alike."""
+    mean, scale = x.mean(0), x.std(0)
+    scale[scale < 1e-9] = 1.0
+    z = np.c_[(x - mean) / scale, np.ones(len(x))]
+    weight = np.where(y == 1, 0.5 / y.mean(), 0.5 / (1 - y.mean()))
+
+    def loss(w: Floats) -> tuple[float, Floats]:
+        s = z @ w
+        p = 1 / (1 + np.exp(-s))
+        value = (weight * (np.logaddexp(0, s) - y * s)).mean() + l2 * w[:-1] @ w[:-1]
+        return value, z.T @ (weight * (p - y)) / len(y) + 2 * l2 * np.r_[w[:-1], 0]
+
+    w = minimize(loss, np.zeros(z.shape[1]), jac=True, method="L-BFGS-B").x
+    return linear(mean, scale, w[:-1], float(w[-1]))
+
+
+def linear(mean: Floats, scale: Floats, weight: Floats, bias: float = 0.0) -> Linear:
+    return Linear(mean.astype(np.float32), scale.astype(np.float32), weight.astype(np.float32), bias)
+
+
+def second(example: Example, own: Linear) -> Floats:
+    """Both stages' features of an example, given the first model."""
+    score = own(example.first.astype(np.float32))
+    around = spread(example.corpus, example.signals.rows, example.signals.places, score)
+    return np.concatenate([example.first, around], axis=1)
+
+
+def fit(data: Sequence[Example]) -> tuple[Linear, Linear]:
+    """(own, spread) models. The second learns from scores by models that had not seen the conversation."""
+    answerable = [e for e in data if e.category != 5]
+    own = fit_listwise([(e.first, e.gold) for e in answerable])
+    groups = []
+    for fold in sorted({e.fold for e in answerable}):
+        unseen = fit_listwise([(e.first, e.gold) for e in answerable if e.fold != fold])
+        groups += [(second(e, unseen), e.gold) for e in answerable if e.fold == fold]
+    return own, fit_listwise(groups)
+
+
+def calibrated(model: Linear, scores: Floats, gold: Floats) -> Linear:
+    """`model` scaled so that its score is the log odds of being evidence."""
+    x = np.c_[scores, np.ones(len(scores))]
+
+    def loss(w: Floats) -> tuple[float, Floats]:
+        s = x @ w
+        p = 1 / (1 + np.exp(-s))
+        return float((np.logaddexp(0, s) - gold * s).mean()), x.T @ (p - gold) / len(gold)
+
+    a, b = minimize(loss, np.array([1.0, -3.0]), jac=True, method="L-BFGS-B").x
+    return linear(model.mean, model.scale, model.weight * a, float(b))
+
+
+def measures(data: Sequence[Example], scores: Sequence[Floats]) -> dict[str, float]:
+    """Evidence recall, MRR and session hit over answerable questions."""
+    found: dict[str, list[float]] = {}
+    for e, s in zip(data, scores, strict=True):
+        if e.category == 5:
+            continue
+        order = np.argsort(-s, kind="stable")
+        gold = e.gold[order]
+        for k in (5, 10, 20):
+            found.setdefault(f"recall@{k}", []).append(gold[:k].sum() / gold.sum())
+            found.setdefault(f"category {e.category} recall@{k}", []).append(gold[:k].sum() / gold.sum())
+        found.setdefault("mrr", []).append(1 / (1 + np.flatnonzero(gold)[0]))
+        blocks = e.corpus.block[e.signals.places]
+        found.setdefault("session hit@10", []).append(bool(set(blocks[e.gold == 1]) & set(blocks[order[:10]])))
+    return {name: round(float(np.mean(values)), 4) for name, values in sorted(found.items())}
+
+
+def train(data: list[Example]) -> tuple[dict[str, Linear], dict[str, float]]:
+    """The three models fitted on everything, and what they reach on conversations they never saw."""
+    unseen: list[Floats] = [np.empty(0)] * len(data)
+    sure = np.zeros(len(data))
+    raw = np.zeros(len(data))
+    answerable = np.array([e.category != 5 for e in data], float)
+    folds = sorted({e.fold for e in data})
+
+    def features_of(e: Example, s: Floats) -> Floats:
+        ranked = Ranked(s.astype(np.float32), e.first.astype(np.float32), np.empty(0, np.float32))
+        return confidence_features(e.query, e.corpus, e.signals, ranked).astype(np.float64)
+
+    for fold in folds:
+        own, around = fit([e for e in data if e.fold != fold])
+        for n, e in enumerate(data):
+            if e.fold == fold:
+                unseen[n] = around(second(e, own).astype(np.float32)).astype(np.float64)
+    x = np.stack([features_of(e, s) for e, s in zip(data, unseen, strict=True)])
+    for fold in folds:
+        inside = np.array([e.fold == fold for e in data])
+        model = fit_logistic(x[~inside], answerable[~inside])
+        sure[inside] = model(x[inside].astype(np.float32))
+        raw[inside] = x[inside, 0]
+    report = measures(data, unseen)
+    report["answerable AUROC"] = round(auroc(sure.tolist(), answerable.astype(int).tolist()), 4)
+    report["answerable AUROC, top score"] = round(auroc(raw.tolist(), answerable.astype(int).tolist()), 4)
+    own, around = fit(data)
+    around = calibrated(
+        around,
+        np.concatenate([s for s, e in zip(unseen, data, strict=True) if e.category != 5]),
+        np.concatenate([e.gold for e in data if e.category != 5]),
+    )
+    # the confidence model must see scores on the scale that it will see in use
+    x = np.stack([features_of(e, around(second(e, own).astype(np.float32)).astype(np.float64)) for e in data])
+    return {"own": own, "spread": around, "confidence": fit_logistic(x, answerable)}, report
+
+
+def main() -> None:
+    """Train both kinds of weights and write the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="a file in the format of locomo10.json, .xz allowed")
+    parser.add_argument("--dry", action="store_true", help="report only")
+    arguments = parser.parse_args()
+    conversations = load_locomo(arguments.data)
+    models, reports = {}, {}
+    for kind, embedder in (("hybrid", "minilm"), ("lexical", None)):
+        data = examples(conversations, embedder)
+        fitted, reports[kind] = train(data)
+        models.update({f"{kind}-{name}": model for name, model in fitted.items()})
+        print(kind, "leave-one-conversation-out:", json.dumps(reports[kind], indent=1), flush=True)
+        for name, names in (("own", FEATURES), ("spread", FEATURES + SPREAD), ("confidence", CONFIDENCE)):
+            weight = fitted[name].weight
+            print(f"  {name}:", ", ".join(f"{n} {w:+.2f}" for n, w in zip(names, weight, strict=True)), flush=True)
+    if not arguments.dry:
+        data = {
+            "trained on": [c.sample_id for c in conversations],
+            "leave-one-conversation-out": reports,
+            "models": {
+                name: {
+                    "mean": [round(float(v), 6) for v in m.mean], "scale": [round(float(v), 6) for v in m.scale],
+                    "weight": [round(float(v), 6) for v in m.weight], "bias": round(m.bias, 6),
+                }
+                for name, m in models.items()
+            },
+        }  # fmt: skip
+        WEIGHTS.write_text(json.dumps(data, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

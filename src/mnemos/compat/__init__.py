@@ -1,0 +1,1 @@
+"""Doors that other libraries' users know: `mnemos.compat.mem0` has mem0's interface."""

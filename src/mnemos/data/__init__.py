@@ -1,0 +1,1 @@
+"""The conversation and its questions that `mnemos demo` and the tests remember."""
