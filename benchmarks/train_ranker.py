@@ -29,7 +29,7 @@ from mnemos.text.importers.locomo import Conversation, load_locomo
 from mnemos.text.index.corpus import Corpus
 from mnemos.text.memory import Memory
 from mnemos.text.recall import query as reading
-from mnemos.text.recall.rank import FEATURES, Linear, Ranked, features
+from mnemos.text.recall.rank import FEATURES, Linear, Ranked, diversify, features
 from mnemos.text.recall.seed import Signals, seed
 from mnemos.text.recall.spread import NAMES as SPREAD
 from mnemos.text.recall.spread import spread
@@ -156,13 +156,14 @@ def measures(data: Sequence[Example], scores: Sequence[Floats]) -> dict[str, flo
     for e, s in zip(data, scores, strict=True):
         if e.category == 5:
             continue
-        order = np.argsort(-s, kind="stable")
+        blocks = e.corpus.block[e.signals.places]
+        order = diversify(s.astype(np.float32), blocks, len(s))
+        order = np.concatenate([order, np.setdiff1d(np.arange(len(s)), order)])
         gold = e.gold[order]
         for k in (5, 10, 20):
             found.setdefault(f"recall@{k}", []).append(gold[:k].sum() / gold.sum())
             found.setdefault(f"category {e.category} recall@{k}", []).append(gold[:k].sum() / gold.sum())
         found.setdefault("mrr", []).append(1 / (1 + np.flatnonzero(gold)[0]))
-        blocks = e.corpus.block[e.signals.places]
         found.setdefault("session hit@10", []).append(bool(set(blocks[e.gold == 1]) & set(blocks[order[:10]])))
     return {name: round(float(np.mean(values)), 4) for name, values in sorted(found.items())}
 

@@ -6,6 +6,11 @@ from mnemos.bench.timing import paired, percentiles
 from mnemos.core.errors import InvalidInput
 
 
+@pytest.fixture(autouse=True)
+def _no_sweeping(monkeypatch) -> None:
+    monkeypatch.setattr("mnemos.bench.timing.gc.collect", lambda: 0)  # slow, and nothing real is timed here
+
+
 class Work:
     """Callables that take as long as they say, on a clock that only they move."""
 

@@ -21,16 +21,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from rich.table import Table
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's colours, told apart by colour-blind readers too; without the yellow, too pale for lines."""
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080")
+"""Okabe and Ito's colours, told apart by colour-blind readers too; grey for their black, which would hide
+error bars, and without their yellow, too pale for lines."""
 SERIES = "system"
 """The column of `Result.rows` that names what is compared."""
 
-_FIXED = (
-    "mnemos",
-    "lexical",
-    "dense",
-)  # these meet in most figures; the others' colour follows from their name
+# these meet in most figures; the colour of any other follows from its name
+_FIXED = ("mnemos", "lexical", "dense")
 _MARKERS = "osD^vPX"
 _HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++", "oo")
 _LOG_SPAN = 100  # an axis that spans more than this shows its small end only if it is logarithmic
@@ -115,18 +113,19 @@ def plot(results: Result | Sequence[Result], path: Path, *, x: str, y: str) -> P
         points = [point for members in series.values() for point in members]
         if all(_is_number(point[0]) for point in points):
             _draw_lines(axes, series)
+            axes.grid(alpha=0.25)
             if _wide([point[0] for point in points]):
                 axes.set_xscale("log")
             if _wide([point[1] for point in points]):
                 axes.set_yscale("log")
         else:
             _draw_bars(axes, series)
+            axes.grid(alpha=0.25, axis="y")
         axes.set(xlabel=x, ylabel=y, title=", ".join(dict.fromkeys(r.name for r in chosen)))
-        axes.grid(alpha=0.25)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         if len(series) > 1:
-            axes.legend(frameon=False)
+            figure.legend(loc="outside right upper", frameon=False)
         figure.supxlabel("\n".join(_notes(chosen)), fontsize=6, color="#555555", x=0.01, ha="left")
         path.parent.mkdir(parents=True, exist_ok=True)
         stamp = {"Date": None} if path.suffix == ".svg" else {"Software": None}

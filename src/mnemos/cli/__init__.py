@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 import mnemos
-from mnemos.cli import bench, demo, inspect, memory, transfer
+from mnemos.cli import bench, demo, forget, inspect, memory, transfer
 from mnemos.core.errors import InvalidInput, MnemosError
 
 INTERRUPTED, PIPE_CLOSED = 130, 141
@@ -59,7 +59,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _commands(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
 ) -> None:
     """Memory for AI: add what was said, search it, ask it, and forget it again, in one file.
 
@@ -67,7 +69,7 @@ def _commands(
     """
 
 
-for _part in (demo, memory, transfer, inspect, bench):
+for _part in (demo, memory, forget, transfer, inspect, bench):
     _part.register(app)
 
 
@@ -83,7 +85,7 @@ def _told() -> Iterator[None]:
         _fail(str(why))
         raise typer.Exit(2 if isinstance(why, InvalidInput) else 1) from None
     except KeyboardInterrupt:
-        _fail("interrupted: what was reported as done is kept, the step under way was taken back; run the command again to go on")
+        _fail("interrupted: what was done is kept, the step under way was taken back; run it again to go on")
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
         _drop_output()

@@ -1,1 +1,1 @@
-"""The conversation and its questions that `mnemos demo` and the tests remember."""
+"""The demo conversation that ships with the package, and questions about it."""

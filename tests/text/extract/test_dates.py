@@ -93,6 +93,67 @@ def test_relative_expression_resolves_against_the_moment(text: str, start: str, 
 
 
 @pytest.mark.parametrize(
+    ("text", "at", "start"),
+    [
+        ("The interview is on 27 March. I have one good jacket.", "2025-03-13", "2025-03-27"),
+        ("The interview is on 27 March, I had a call.", "2025-03-13", "2025-03-27"),
+        ("I booked it, I land on 18 July.", "2025-06-27", "2025-07-18"),
+        ("She said she lands on 18 July.", "2025-06-27", "2025-07-18"),
+        ("I was tired, but on Friday I will sleep.", "2025-10-18", "2025-10-24"),
+        ("I love autumn, and on Friday we met.", "2025-10-23", "2025-10-17"),
+        ("I cannot sleep; on Friday I sang.", "2025-10-23", "2025-10-17"),
+        ("I have to leave on Friday, sadly. I slept well.", "2025-10-18", "2025-10-24"),
+        ("He paid me on Friday. I will pay him soon.", "2025-10-23", "2025-10-17"),
+        ("On Sat. we slept.", "2025-10-23", "2025-10-18"),
+        ("Where were you on Friday?", "2025-10-23", "2025-10-17"),
+    ],
+)
+def test_tense_is_that_of_the_clause_of_the_date(text: str, at: str, start: str) -> None:
+    assert [begin for begin, _ in _found(text, at)] == [start]
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "start"),
+    [
+        ("I signed up for the half marathon on 18 May.", "2025-01-12", "2025-05-18"),
+        ("We bought tickets for 3 May.", "2025-01-12", "2025-05-03"),
+        ("They moved it to 12 October.", "2025-04-18", "2025-10-12"),
+        ("I told you about the dinner on 18 July.", "2025-06-27", "2025-07-18"),
+        ("I ran a half marathon on 18 May.", "2025-01-12", "2024-05-18"),
+        ("On 18 May, I ran a half marathon.", "2025-01-12", "2024-05-18"),
+        ("I was excited on 18 May.", "2025-05-20", "2025-05-18"),
+        ("I visited Rome in June.", "2023-05-25", "2022-06-01"),
+    ],
+)
+def test_tense_yields_to_a_much_nearer_date_and_arranging_looks_ahead(text: str, at: str, start: str) -> None:
+    assert [begin for begin, _ in _found(text, at)] == [start]
+
+
+@pytest.mark.parametrize(
+    "verb",
+    "sent sold caught broke built wore paid knew brought chose drew grew kept led lent rode spoke stole threw".split(),
+)
+def test_irregular_pasts_speak_of_the_past(verb: str) -> None:
+    assert _found(f"I {verb} it on Tuesday.", "2025-10-19") == [("2025-10-14", "2025-10-15")]
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("I sat there on Tuesday", "2025-10-14"),
+        ("We sang on Tuesday", "2025-10-14"),
+        ("I have an exam on Saturday", "2025-10-25"),
+        ("On Saturday I have an exam", "2025-10-25"),
+        ("I have been there on Tuesday", "2025-10-14"),
+        ("It will be finished on Saturday", "2025-10-25"),
+        ("The wedding is planned on Saturday", "2025-10-25"),
+    ],
+)
+def test_auxiliaries_count_with_what_follows_them(text: str, start: str) -> None:
+    assert [begin for begin, _ in _found(text, "2025-10-19")] == [start]
+
+
+@pytest.mark.parametrize(
     ("text", "at", "start", "end"),
     [
         ("yesterday", "2023-01-01T09:00", "2022-12-31", "2023-01-01"),

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 from mnemos.core.clock import Time, parse_time
 from mnemos.core.errors import InvalidInput, NotFound
@@ -66,8 +66,9 @@ LARGEST = 4 << 30
 _HEAD = 1 << 20
 _CHUNK = 1 << 20
 UNREADABLE = (
-    OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError,
+    OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, RuntimeError, ValueError,
 )  # fmt: skip
+"""What the standard library raises for damaged, encrypted or unreachable files."""
 
 
 # -- opening -------------------------------------------------------------------------------
@@ -87,7 +88,9 @@ def open_bytes(path: Path) -> IO[bytes]:
             magic = file.read(6)
         if magic == b"\xfd7zXZ\x00":
             return lzma.open(path)
-        return gzip.open(path) if magic[:2] == b"\x1f\x8b" else path.open("rb")
+        if magic[:2] == b"\x1f\x8b":
+            return cast(IO[bytes], gzip.open(path))
+        return path.open("rb")
     except FileNotFoundError:
         raise NotFound(f"there is no file {path}") from None
     except OSError as why:
@@ -95,7 +98,12 @@ def open_bytes(path: Path) -> IO[bytes]:
 
 
 def head(path: Path) -> bytes:
-    """The first mebibyte of a file, decompressed. Raises as `open_bytes` does, and InvalidInput if damaged."""
+    """The first mebibyte of a file, decompressed.
+
+    Raises:
+        NotFound: there is no such file.
+        InvalidInput: it cannot be opened, or is damaged.
+    """
     with open_bytes(path) as file:
         try:
             return file.read(_HEAD)
@@ -105,7 +113,9 @@ def head(path: Path) -> bytes:
 
 def unreadable(path: Path | str, why: BaseException) -> InvalidInput:
     """The error for a file that broke off while it was read."""
-    return InvalidInput(f"{path} cannot be read ({why or type(why).__name__}): it is damaged or cut off, get it again")
+    return InvalidInput(
+        f"{path} cannot be read ({why or type(why).__name__}): it is damaged or cut off, get it again"
+    )
 
 
 def documents(path: Path, member: re.Pattern[str] | None = None) -> Iterator[tuple[str, Any]]:
@@ -115,20 +125,20 @@ def documents(path: Path, member: re.Pattern[str] | None = None) -> Iterator[tup
         NotFound: there is no such path.
         InvalidInput: damaged, too large, not JSON, or an archive without such a member.
     """
-    for name, read in _members(path, member):
-        try:
+    name = path.name
+    try:
+        for name, read in _members(path, member):
             with read() as file:
                 raw = _whole(file, name)
-            value = json.loads(raw)
-        except InvalidInput:
-            raise
-        except json.JSONDecodeError as why:
-            raise InvalidInput(
-                f"{name} is not whole JSON (line {why.lineno}: {why.msg}): it is damaged or cut off, get it again"
-            ) from None
-        except (*UNREADABLE, RecursionError, MemoryError) as why:
-            raise unreadable(name, why) from None
-        yield name, value
+            yield name, json.loads(raw)
+    except (InvalidInput, NotFound):
+        raise
+    except json.JSONDecodeError as why:
+        raise InvalidInput(
+            f"{name} is not whole JSON (line {why.lineno}: {why.msg}): it is damaged or cut off, get it again"
+        ) from None
+    except (*UNREADABLE, RecursionError, MemoryError) as why:
+        raise unreadable(name, why) from None
 
 
 def top_keys(path: Path, member: re.Pattern[str] | None = None) -> set[str]:
@@ -167,7 +177,9 @@ def _whole(file: IO[bytes], name: str) -> bytearray:
     while chunk := file.read(_CHUNK):
         raw += chunk
         if len(raw) > LARGEST:
-            raise InvalidInput(f"{name} has over {LARGEST:,} bytes: split it, or write JSONL, which is read line by line")
+            raise InvalidInput(
+                f"{name} has over {LARGEST:,} bytes: split it, or write JSONL, which is read line by line"
+            )
     if not raw.strip():
         raise InvalidInput(f"{name} is empty: there is nothing to import")
     return raw

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from mnemos.core.errors import InvalidInput
+from mnemos.core.errors import InvalidInput, NotFound
 from mnemos.text.importers.base import (
     UNREADABLE,
     Report,
@@ -27,6 +28,7 @@ _SUFFIXES = (".jsonl", ".ndjson", ".jsonl.xz", ".jsonl.gz", ".ndjson.xz", ".ndjs
 _LINE = 2 * LONGEST
 """Characters of a line beyond which it is skipped unread."""
 _SNIFF = 20
+_BAD_BYTE = re.compile("[\udc80-\udcff]")
 
 
 class Jsonl:
@@ -36,13 +38,13 @@ class Jsonl:
     description = "JSON lines with text and, where known, speaker, at, session, metadata, kind, source, key"
 
     def detects(self, path: Path) -> bool:
-        if not path.is_file():
-            return False
         try:
             start = head(path)
-        except (InvalidInput, OSError):
+        except (InvalidInput, NotFound):
             return False
-        lines = [line for line in start.decode(_encoding(start), "replace").splitlines() if line.strip()][:_SNIFF]
+        lines = [line for line in start.decode(_encoding(start), "replace").splitlines() if line.strip()][
+            :_SNIFF
+        ]
         objects = [value for line in lines if isinstance(value := _value(line), dict)]
         if objects and "mnemos" in objects[0] and "text" not in objects[0]:
             return False  # an export of a whole memory, which is not a list of items
@@ -70,7 +72,7 @@ def _item(name: str, number: int, line: str, skipped: Report) -> Item | None:
 
 def _value(line: str) -> dict[str, Any] | str:
     """The object of a line, or why there is none."""
-    if any("\udc80" <= c <= "\udcff" for c in line if c > "\ud7ff"):
+    if _BAD_BYTE.search(line):
         return "not UTF-8: save the file as UTF-8"
     try:
         value = json.loads(line, parse_constant=_no_number)
@@ -92,16 +94,16 @@ def _lines(path: Path, binary: IO[bytes], skipped: Report) -> Iterator[tuple[int
     try:
         start = binary.read(4)
         binary.seek(0)
-        file = io.TextIOWrapper(binary, _encoding(start), "surrogateescape")
-        number = 0
-        while line := file.readline(_LINE):
-            number += 1
-            if len(line) >= _LINE and not line.endswith("\n"):
-                skipped(Skipped(f"line {number}", f"over {_LINE:,} characters: a memory has at most {LONGEST:,}"))
-                while line and not line.endswith("\n"):
-                    line = file.readline(_LINE)
-            elif line.strip():
-                yield number, line
+        with io.TextIOWrapper(binary, _encoding(start), "surrogateescape") as file:
+            number = 0
+            while line := file.readline(_LINE):
+                number += 1
+                if len(line) >= _LINE and not line.endswith("\n"):
+                    skipped(Skipped(f"line {number}", f"over {_LINE:,} characters"))
+                    while line and not line.endswith("\n"):
+                        line = file.readline(_LINE)
+                elif line.strip():
+                    yield number, line
     except UNREADABLE as why:
         raise unreadable(path, why) from None
 

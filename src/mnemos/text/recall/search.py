@@ -15,7 +15,7 @@ from mnemos.core.clock import Time
 from mnemos.text.index.corpus import Corpus
 from mnemos.text.recall import query as reading
 from mnemos.text.recall.query import Query
-from mnemos.text.recall.rank import FEATURES, Ranked, rank, reasons, weights
+from mnemos.text.recall.rank import FEATURES, Ranked, diversify, rank, reasons, weights
 from mnemos.text.recall.seed import Signals, seed
 from mnemos.text.recall.spread import NAMES as SPREAD
 from mnemos.text.records import VERBATIM, Filter, Kind, Record, Scope
@@ -53,7 +53,9 @@ class Recall:
                 kinds = tuple(kind for kind in where.kinds if kind in group)
                 if kinds:
                     hits += self._in_group(text, vector, replace(where, kinds=kinds), group, k, now, explain)
-        return sorted(hits, key=lambda hit: -hit.score)[:k]
+        if len({kind in VERBATIM for kind in where.kinds}) > 1:
+            hits.sort(key=lambda hit: -hit.score)
+        return hits[:k]
 
     def _in_group(
         self,
@@ -69,7 +71,7 @@ class Recall:
         if not len(corpus):
             return []
         query, signals, ranked = self.rank(text, vector, corpus, where, now)
-        order = np.argsort(-ranked.scores, kind="stable")[:k]
+        order = diversify(ranked.scores, corpus.block[signals.places], k)
         records = self._store.get([corpus.ids[row] for row in signals.rows[order]])
         refs = {int(signals.rows[n]): _reference(records[corpus.ids[signals.rows[n]]]) for n in order[:10]}
         hits = []
