@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import Annotated
 
@@ -186,11 +187,12 @@ def consolidate(
 
 
 def _sure(question: str) -> bool:
-    try:
-        return typer.confirm(question, err=True)
-    except typer.Abort:  # nobody there to answer
+    # not typer.confirm: that writes to stdout, which may be a JSON document
+    typer.echo(f"{question} [y/N] ", nl=False, err=True)
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):  # nobody there to answer
         message("")
-        return False
+    return answer.strip().lower() in ("y", "yes")
 
 
 __all__ = ["register"]

@@ -17,7 +17,7 @@ from mnemos.core.clock import Time, iso
 from mnemos.text.encode import analyse
 from mnemos.text.encode.analyse import text_hash
 from mnemos.text.encode.keywords import keywords
-from mnemos.text.forget import without_support
+from mnemos.text.forget import retracting
 from mnemos.text.records import VERBATIM, Edge, EdgeKind, Filter, Kind, Operation, OperationKind, Record, Scope
 from mnemos.text.retention import Policy
 from mnemos.text.store import Store, Write
@@ -70,7 +70,7 @@ def run(
     progress("ageing")
     with store.writing():
         faded, expired = _age(store, scope, now)
-        commit(OperationKind.FORGET, [*faded, *expired], "age")
+        commit(OperationKind.FORGET, retracting(store, [*faded, *expired], now) if faded or expired else [], "age")
     return Consolidated(embedded, len(merged) // 2, len(sessions), len(faded), len(expired), tuple(done))
 
 
@@ -176,8 +176,8 @@ def digest(members: Sequence[Record]) -> str:
     return ", ".join(parts) + (": " + ", ".join(topics) if topics else "")
 
 
-def _age(store: Store, scope: Scope, now: Time) -> tuple[list[Write], list[Write]]:
-    """Writes that let faded and expired records go, softly, with what only they support."""
+def _age(store: Store, scope: Scope, now: Time) -> tuple[list[Record], list[Record]]:
+    """Records that have faded by the scope's policy, and records that have expired."""
     live = list(store.find(Filter(scope, kinds=VERBATIM), now))
     policy = Policy.load(store, scope)
     faded = policy.fading(live, store.uses([r.id for r in live]), now) if policy != Policy() else []
@@ -187,11 +187,7 @@ def _age(store: Store, scope: Scope, now: Time) -> tuple[list[Write], list[Write
         if r.retracted_at is None and not r.retention.hold
         and r.retention.expires_at is not None and r.retention.expires_at <= now
     ]  # fmt: skip
-    lost = without_support(store, [r.id for r in (*faded, *expired)], now)
-    return (
-        [Write(replace(r, retracted_at=now)) for r in faded],
-        [Write(replace(r, retracted_at=now)) for r in expired] + lost,
-    )
+    return faded, expired
 
 
 __all__ = ["NEAR", "Consolidated", "digest", "run"]

@@ -75,10 +75,17 @@ def _insert(fact: Fact, record: Record, chain: list[Record], ids: Callable[[], s
         same = canonical(str(old.data.get("object", ""))) == canonical(fact.object)
         if same and (not fact.single_valued or old.holds_at(since)):
             # said again: one more source for it, and a claim that waited is confirmed
-            chain[n] = replace(
-                old, edges=tuple(dict.fromkeys((*old.edges, support))), quarantined=old.quarantined and quarantined
-            )
-            return [chain[n]]
+            chain[n] = replace(old, edges=tuple(dict.fromkeys((*old.edges, support))))
+            if old.quarantined and not quarantined:
+                chain[n] = replace(chain[n], quarantined=False, valid_from=since)
+            return _linked(chain, chain[n])
+    if fact.single_valued and not quarantined:
+        later = min((old for old in _held(chain) if _start(old) > since), key=_start, default=None)
+        if later is not None and canonical(str(later.data.get("object", ""))) == canonical(fact.object):
+            # told late: it held earlier than was known
+            earlier = replace(later, valid_from=since, edges=tuple(dict.fromkeys((*later.edges, support))))
+            chain[chain.index(later)] = earlier
+            return _linked(chain, earlier)
     fresh = Record(
         id=ids(), kind=Kind.FACT, text=f"{fact.subject} {fact.relation} {fact.object}", scope=record.scope,
         session=record.session, speaker=record.speaker, at=record.at, source=record.source, quarantined=quarantined,
@@ -88,23 +95,50 @@ def _insert(fact: Fact, record: Record, chain: list[Record], ids: Callable[[], s
         },
         edges=(support,), recorded_at=now, valid_from=since,
     )  # fmt: skip
-    if not fact.single_valued or quarantined:
-        chain.append(fresh)
-        return [fresh]
-    held = [old for old in chain if not old.quarantined and old.data.get("single_valued")]
-    earlier = [old for old in held if _start(old) <= since]
-    later = [old for old in held if _start(old) > since]
-    changes = []
-    if later:
-        fresh = replace(fresh, valid_to=min(map(_start, later)))
-    if earlier:
-        previous = max(earlier, key=_start)
-        closed = replace(previous, valid_to=since)
-        chain[chain.index(previous)] = closed
-        changes.append(closed)
-        fresh = replace(fresh, edges=(*fresh.edges, Edge(EdgeKind.SUPERSEDES, previous.id)))
     chain.append(fresh)
-    return [fresh, *changes]
+    return _linked(chain, fresh)
+
+
+def relinked(chain: Sequence[Record]) -> list[Record]:
+    """Those facts of one slot that change when it is put in order: each ends where the next begins,
+    and supersedes the one before."""
+    held = sorted(_held(chain), key=_start)
+    changed = []
+    for n, fact in enumerate(held):
+        end = _start(held[n + 1]) if n + 1 < len(held) else None
+        before = [held[n - 1].id] if n else []
+        if fact.valid_to != end or [e.to for e in fact.edges if e.kind is EdgeKind.SUPERSEDES] != before:
+            edges = [e for e in fact.edges if e.kind is not EdgeKind.SUPERSEDES]
+            edges += [Edge(EdgeKind.SUPERSEDES, id) for id in before]
+            changed.append(replace(fact, valid_to=end, edges=tuple(edges)))
+    return changed
+
+
+def relinked_around(store: Store, touched: Sequence[Record]) -> list[Write]:
+    """Writes that put the chains of `touched` facts in order, as the store has them now."""
+    writes = []
+    for scope in dict.fromkeys(record.scope for record in touched):
+        slots = {slot_of(record) for record in touched if record.scope == scope} - {""}
+        for slot, chain in sorted(store.slots(scope, sorted(slots)).items()):
+            writes += [Write(record, slot=slot) for record in relinked(chain)]
+    return writes
+
+
+def revived(records: Sequence[Record], store: Store, now: Time) -> list[Write]:
+    """Entities that live `records` name and that are hidden or missing."""
+    return [Write(entity) for entity in _entities([r for r in records if r.retracted_at is None], store, now)]
+
+
+def _linked(chain: list[Record], fresh: Record) -> list[Record]:
+    changed = {fresh.id: fresh}
+    places = {record.id: n for n, record in enumerate(chain)}
+    for record in relinked(chain):
+        chain[places[record.id]] = changed[record.id] = record
+    return list(changed.values())
+
+
+def _held(chain: Sequence[Record]) -> list[Record]:
+    return [fact for fact in chain if fact.searchable and fact.data.get("single_valued")]
 
 
 def _start(record: Record) -> Time:

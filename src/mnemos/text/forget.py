@@ -7,21 +7,21 @@ place that held them, and every file is then searched for their texts. Both give
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnemos.core.clock import Time
 from mnemos.core.errors import HeldError, InvalidInput
-from mnemos.text.records import Edge, EdgeKind, Kind, Operation, OperationKind, Record, dumps
+from mnemos.text.facts import derived_writes, relinked, relinked_around, revived, slot_of
+from mnemos.text.records import VERBATIM, Edge, EdgeKind, Filter, Kind, Operation, OperationKind, Record, dumps
 from mnemos.text.store import Receipt, Store, Write
 
 if TYPE_CHECKING:
     from mnemos.text.recall.search import Recall
     from mnemos.text.write import Encoder
 
-_SUPPORT = (EdgeKind.DERIVED_FROM, EdgeKind.MENTIONS)
 _PROOF = 12
 """Characters from which a text is specific enough to be searched for, byte for byte."""
 
@@ -32,45 +32,51 @@ def hide(store: Store, records: Sequence[Record], operation: Operation) -> Recei
     chosen = [record for record in chosen if record.retracted_at is None]
     receipt = Receipt(operation.id, hard=False, ids=[r.id for r in chosen], held=held)
     with store.writing():
-        lost = without_support(store, receipt.ids, operation.at)
-        receipt.derived = [w.record.id for w in lost if w.record.retracted_at is not None]
-        writes = [Write(replace(record, retracted_at=operation.at)) for record in chosen] + lost
+        writes = retracting(store, chosen, operation.at)
         if writes:
             store.commit(operation, writes)
-    receipt.removed = {"recall": len(chosen) + len(receipt.derived)}
+    gone = [w.record.id for w in writes if w.record.retracted_at is not None]
+    receipt.derived = [id for id in gone if id not in set(receipt.ids)]
+    receipt.removed = {"recall": len(gone)}
     return receipt
 
 
+def retracting(store: Store, records: Sequence[Record], now: Time) -> list[Write]:
+    """Writes that hide `records`, their earlier versions, and what nothing else supports."""
+    versions = [r for r in _versions(store, records, [EdgeKind.SUPERSEDES]) if r.retracted_at is None]
+    going = {r.id: r for r in (*records, *versions)}
+    return [Write(replace(r, retracted_at=now)) for r in going.values()] + without_support(store, list(going), now)
+
+
 def restore(store: Store, record: Record, operation: Operation) -> None:
-    """Bring back a retracted record, and the derived ones that went with it."""
+    """Bring back a retracted record, and what went with it."""
     with store.writing():
-        back = [record, *(r for r in _derived(store, [record.id]) if r.retracted_at == record.retracted_at)]
-        store.commit(operation, [Write(replace(r, retracted_at=None)) for r in back])
+        versions = _versions(store, [record], [EdgeKind.SUPERSEDES])
+        others = (*versions, *_derived(store, [record.id, *(v.id for v in versions)]))
+        back = {r.id: replace(r, retracted_at=None) for r in (record, *others) if r.retracted_at == record.retracted_at}
+        store.commit(operation, [Write(r) for r in back.values()])
+        _settle(store, list(back.values()), operation)
 
 
 def without_support(store: Store, ids: Sequence[str], now: Time) -> list[Write]:
     """Derived records as they are once the records `ids` are gone: retracted where nothing else
     supports them; a chain of facts closes over the gap."""
-    going = set(ids)
-    lost = _orphans(store, going)
+    lost = [record for record in _orphans(store, set(ids)) if record.retracted_at is None]
+    gone = {record.id for record in lost} | set(ids)
     writes = [Write(replace(record, retracted_at=now)) for record in lost]
-    gone = {record.id: record for record in lost}
-    for record in lost:
-        for successor in _successors(store, record.id):
-            if successor.id not in gone:
-                edges = tuple(e for e in successor.edges if e.to != record.id)
-                writes.append(Write(replace(successor, edges=edges)))
-        for edge in record.edges:
-            if edge.kind is EdgeKind.SUPERSEDES and edge.to not in gone:
-                # what it had closed holds again, until whatever closed it in turn
-                reopened = store.get([edge.to]).get(edge.to)
-                if reopened is not None and reopened.valid_to == record.valid_from:
-                    writes.append(Write(replace(reopened, valid_to=record.valid_to)))
+    facts = [r for r in (*lost, *store.get(ids).values()) if r.kind is Kind.FACT]
+    for scope in dict.fromkeys(fact.scope for fact in facts):
+        slots = {slot_of(fact) for fact in facts if fact.scope == scope}
+        for chain in store.slots(scope, sorted(slots)).values():
+            writes += [Write(record) for record in relinked([fact for fact in chain if fact.id not in gone])]
     return writes
 
 
-def erase(store: Store, records: Sequence[Record], operation: Operation, recall: Recall) -> Receipt:
-    """Remove `records`, every earlier version of them and what only they support, from every file.
+def erase(
+    store: Store, records: Sequence[Record], operation: Operation, recall: Recall, encoder: Encoder, ids: Callable[[], str]
+) -> Receipt:
+    """Remove `records`, every earlier version and merged copy of them, and what was derived from
+    them, from every file. Facts that somebody else states too are derived anew from there.
 
     Raises:
         HeldError: all of them are under a legal hold.
@@ -80,21 +86,24 @@ def erase(store: Store, records: Sequence[Record], operation: Operation, recall:
         raise HeldError(f"{', '.join(held[:3])}: under a legal hold; lift it with retain(id, hold=False) first")
     receipt = Receipt(operation.id, hard=True, ids=[r.id for r in chosen], held=held)
     with store.writing():
-        versions = _versions(store, chosen)
+        versions = [v for v in _versions(store, chosen, [EdgeKind.SUPERSEDES, EdgeKind.SAME_AS]) if not v.retention.hold]
         going = {r.id for r in (*chosen, *versions)}
-        lost = _orphans(store, going)
-        keep = without_support(store, list(going), operation.at)
-        mended = [w for w in keep if w.record.id not in {r.id for r in lost}]
-        receipt.derived = [r.id for r in lost]
-        traces = _traces(store, [*chosen, *versions, *lost])
-        if mended:
-            mending = replace(operation, id=f"{operation.id}-mend", kind=OperationKind.SUPERSEDE)
-            store.commit(mending, [Write(_forgetting_edges(w.record, going | {r.id for r in lost})) for w in mended])
-        receipt.removed = store.erase(operation, [*going, *receipt.derived])
+        lost = _orphans(store, going) + _old_sessions(store, chosen, going)
+        shared = [r for r in _derived(store, sorted(going)) if r.kind is Kind.FACT and not r.retention.hold]
+        gone = going | {r.id for r in (*lost, *shared)}
+        witnesses = store.get([e.to for r in shared for e in r.edges if e.kind is EdgeKind.DERIVED_FROM and e.to not in gone])
+        pointing = [a for a, _, _ in store.incoming(sorted(gone), list(EdgeKind)) if a not in gone]
+        traces = _traces(store, [*chosen, *versions, *lost, *shared])
+        receipt.derived = list(dict.fromkeys(r.id for r in lost if r.id not in going))
+        receipt.removed = store.erase(operation, sorted(gone))
+        store.commit(operation, [Write(_forgetting_edges(r, gone)) for r in store.get(pointing).values()])
+        store.commit(operation, relinked_around(store, [*chosen, *lost, *shared]))
+        again = [Write(r) for r in witnesses.values() if r.retracted_at is None]
+        store.commit(operation, derived_writes(again, operation.scope, store, encoder, ids, operation.at))
     receipt.removed["index"] = recall.drop_index_files()
-    receipt.ids += [r.id for r in versions]
+    receipt.ids += [r.id for r in versions if r.id not in set(receipt.ids)]
     store.purge()
-    receipt.verified = not _found(traces, store.files())
+    receipt.verified = not any(not store.in_log(trace) for trace in _found(traces, store.files()))
     return receipt
 
 
@@ -117,21 +126,41 @@ def undo(store: Store, done: Operation, ids: Iterable[str], undoing: Operation, 
     """
     if done.kind is OperationKind.ERASE:
         raise InvalidInput(f"{done.id} was a hard forget: what it removed is nowhere any more")
-    writes = []
+    states: list[Record] = []
     with store.writing():
         for id in dict.fromkeys(ids):
             versions = store.history(id)
-            if versions[-1].operation.id != done.id:
-                later = versions[-1].operation
-                raise InvalidInput(f"{id} was changed since by {later.id} ({later.kind}): undo that first")
-            before = [v.record for v in versions if v.operation.id != done.id and v.record is not None]
             now = versions[-1].record
             if now is None:
                 raise InvalidInput(f"{id} was erased since: {done.id} cannot be undone")
-            state = before[-1] if before else replace(now, retracted_at=undoing.at)
-            (analysis,) = encoder.analyse([state], store)
-            writes.append(Write(state, analysis))
-        store.commit(undoing, writes)
+            before = [v.record for v in versions if v.operation.id != done.id and v.record is not None]
+            entity = now.kind is Kind.ENTITY
+            if versions[-1].operation.id != done.id:
+                if entity:  # lives as long as something names it, whoever named it first
+                    continue
+                later = versions[-1].operation
+                raise InvalidInput(f"{id} was changed since by {later.id} ({later.kind}): undo that first")
+            if before or not entity:
+                states.append(before[-1] if before else replace(now, retracted_at=undoing.at))
+        analyses = encoder.analyse(states, store)
+        store.commit(undoing, [Write(state, analysis) for state, analysis in zip(states, analyses, strict=True)])
+        store.commit(undoing, without_support(store, [r.id for r in states if r.retracted_at is not None], undoing.at))
+        _settle(store, states, undoing)
+
+
+def _settle(store: Store, records: Sequence[Record], operation: Operation) -> None:
+    """After records came back: entities they name live, chains they belong to are in order."""
+    store.commit(operation, [*revived(records, store, operation.at), *relinked_around(store, records)])
+
+
+def _old_sessions(store: Store, records: Sequence[Record], going: set[str]) -> list[Record]:
+    """Summaries of the sessions of `records`, whose earlier versions may have quoted them."""
+    found = {
+        one.id: one
+        for scope, session in dict.fromkeys((r.scope, r.session) for r in records if r.session)
+        for one in store.find(Filter(scope, session=session, kinds=(Kind.SESSION, Kind.SUMMARY)), 0.0, hidden=True)
+    }
+    return [one for id, one in found.items() if id not in going and not one.retention.hold]
 
 
 def _unheld(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
@@ -162,19 +191,14 @@ def _orphans(store: Store, going: set[str]) -> list[Record]:
     return lost
 
 
-def _successors(store: Store, id: str) -> list[Record]:
-    return list(store.get([a for a, _, _ in store.incoming([id], [EdgeKind.SUPERSEDES])]).values())
-
-
-def _versions(store: Store, records: Sequence[Record]) -> list[Record]:
-    """Earlier versions of updated records, which are records of their own."""
+def _versions(store: Store, records: Sequence[Record], kinds: Sequence[EdgeKind]) -> list[Record]:
+    """Records that stand behind others: earlier versions of updated ones, copies merged into them."""
     found: dict[str, Record] = {}
-    queue = [r for r in records if r.kind is not Kind.FACT]
+    queue = [r for r in records if r.kind in VERBATIM]
     while queue:
-        olds = [e.to for r in queue for e in r.edges if e.kind is EdgeKind.SUPERSEDES]
-        for version in [v for r in queue for v in store.history(r.id)]:
-            olds += [e.to for e in (version.record.edges if version.record else ()) if e.kind is EdgeKind.SUPERSEDES]
-        queue = [r for id, r in store.get(olds).items() if id not in found]
+        bodies = [version.record for r in queue for version in store.history(r.id)]
+        behind = [e.to for record in bodies if record is not None for e in record.edges if e.kind in kinds]
+        queue = [r for id, r in store.get(behind).items() if id not in found]
         found.update((r.id, r) for r in queue)
     return list(found.values())
 
@@ -184,14 +208,28 @@ def _forgetting_edges(record: Record, gone: set[str]) -> Record:
 
 
 def _traces(store: Store, records: Sequence[Record]) -> list[bytes]:
-    """Byte strings that must not be found afterwards: every version of every text, as JSON holds it.
+    """Byte strings that must not be found afterwards: every version of every text and field, as JSON holds it."""
+    bodies = [version.record for record in records for version in store.history(record.id)]
+    texts = {
+        text
+        for body in bodies
+        if body is not None
+        for text in (body.text, body.session, body.speaker, *_strings(body.metadata))
+        if len(text) >= _PROOF
+    }
+    return [dumps(text)[1:-1].encode()[:400] for text in sorted(texts)]
 
-    A text that another record of the store holds too is no trace of these.
-    """
-    versions = [version.record for record in records for version in store.history(record.id)]
-    texts = {version.text for version in versions if version is not None and len(version.text) >= _PROOF}
-    gone = {record.id for record in records}
-    return [dumps(text)[1:-1].encode()[:400] for text in sorted(texts) if not store.holds_text(text, gone)]
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield str(name)
+            yield from _strings(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _strings(inner)
 
 
 def _found(traces: Sequence[bytes], files: Sequence[str]) -> list[bytes]:

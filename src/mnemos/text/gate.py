@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from mnemos.text.encode.analyse import text_hash
 from mnemos.text.encode.chunk import sentences
 from mnemos.text.encode.facts import Fact
-from mnemos.text.records import Item, Record
+from mnemos.text.records import Item, Record, Scope
 
 TRUSTED = frozenset({"user", "import"})
 """Sources whose statements become facts at once."""
@@ -32,15 +32,15 @@ class LoopGuard:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._given: OrderedDict[bytes, str] = OrderedDict()
+        self._given: OrderedDict[tuple[Scope, bytes], str] = OrderedDict()
 
-    def gave(self, hits: Iterable[tuple[str, str]]) -> None:
-        """Remember that the (id, text) of these hits went out."""
+    def gave(self, scope: Scope, hits: Iterable[tuple[str, str]]) -> None:
+        """Remember that the (id, text) of these hits of `scope` went out."""
         with self._lock:
             for id, text in hits:
                 for piece in _pieces(text):
-                    self._given[text_hash(piece)] = id
-                    self._given.move_to_end(text_hash(piece))
+                    self._given[scope, text_hash(piece)] = id
+                    self._given.move_to_end((scope, text_hash(piece)))
             while len(self._given) > _REMEMBERED:
                 self._given.popitem(last=False)
 
@@ -49,13 +49,17 @@ class LoopGuard:
         with self._lock:
             self._given = OrderedDict((h, id) for h, id in self._given.items() if id not in ids)
 
-    def echo(self, item: Item) -> str | None:
+    def echo(self, scope: Scope, item: Item) -> str | None:
         """The id that `item` repeats, if it is from a machine and mostly recalled text; else None."""
         if item.source in TRUSTED:
             return None
-        pieces = [p for p in _pieces(item.text) if len(p) >= _SHORT]
+        pieces = _pieces(item.text)
+        # short sentences prove nothing beside long ones; alone they must all have been given out
+        long = [p for p in pieces if len(p) >= _SHORT]
         with self._lock:
-            origins = [(self._given.get(text_hash(p)), len(p)) for p in pieces]
+            origins = [(self._given.get((scope, text_hash(p))), len(p)) for p in long or pieces]
+        if not long and not all(origin for origin, _ in origins):
+            return None
         known = sum(size for origin, size in origins if origin)
         if not pieces or known < _ECHO * sum(size for _, size in origins):
             return None

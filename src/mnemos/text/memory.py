@@ -88,7 +88,6 @@ class Memory:
         settings = settings or Settings()
         self.path = Path(path)
         self._clock = clock or SystemClock()
-        self._ids = IdGenerator(self._clock, seed)
         key = settings.api_key.get_secret_value() if settings.api_key else None
         found = resolve(
             settings.embedder if embedder == "auto" else embedder,
@@ -97,6 +96,8 @@ class Memory:
         self._encoder = Encoder(found)
         self._llm = llm or (LanguageModel(settings.model, base_url=settings.base_url, api_key=key) if settings.model else None)
         self._store: Store = SQLiteStore(self.path)
+        # a seeded memory that is opened again must not make the ids of its first run once more
+        self._ids = IdGenerator(self._clock, None if seed is None else seed + (self._store.latest()[0] << 64))
         self._recall = Recall(self._store, self._encoder.model, self.path)
         self._guard = LoopGuard()
         self._write_lock = threading.RLock()
@@ -166,7 +167,7 @@ class Memory:
         fresh: list[tuple[Record, str]] = []
         for item in items:
             old = known.get(item.key) if item.key else None
-            echo = None if old else self._guard.echo(item)
+            echo = None if old else self._echo(scope, item)
             if old or echo:
                 ids.append(str(old or echo))
                 continue
@@ -175,6 +176,7 @@ class Memory:
             ids.append(record.id)
             if item.key:
                 known[item.key] = record.id
+        mine = {record.id: key for record, key in fresh if key}
         writes: list[Write] = []
         for start in range(0, len(fresh), _BATCH):
             part = fresh[start : start + _BATCH]
@@ -184,13 +186,21 @@ class Memory:
                 progress(len(writes))
         if writes:
             with self._write_lock, self._store.writing():
+                # another process may have been first with a key: then nothing is derived from ours
+                taken = self._store.keys(scope, [key for _, key in fresh if key])
+                writes = [write for write in writes if write.key not in taken]
+                ids = [taken.get(mine.get(id, ""), id) for id in ids]
+                if not writes:
+                    return ids
                 derived = derived_writes(writes, scope, self._store, self._encoder, self._ids, now)
                 self._store.commit(self._operation(OperationKind.ADD, scope), [*writes, *derived])
-            if any(key for _, key in fresh):  # another process may have been first with a key
-                first = self._store.keys(scope, [key for _, key in fresh if key])
-                taken = {record.id: first[key] for record, key in fresh if key and first.get(key, record.id) != record.id}
-                ids = [taken.get(id, id) for id in ids]
         return ids
+
+    def _echo(self, scope: Scope, item: Item) -> str | None:
+        """The visible record that a machine's text only repeats."""
+        id = self._guard.echo(scope, item)
+        record = self._store.get([id]).get(id) if id else None
+        return id if record is not None and record.retracted_at is None else None
 
     def update(
         self,
@@ -214,27 +224,33 @@ class Memory:
         if text is None and metadata is None and at is None:
             raise InvalidInput("nothing to change: give text, metadata or at")
         scope = self._scope(user, agent)
-        with self._write_lock:
+        with self._write_lock, self._store.writing():
             old = self._of(id, scope)
             if old.retention.hold:
                 raise HeldError(f"{id} is under a legal hold: release it with retain(id, hold=False) first")
+            if old.kind not in VERBATIM or old.retracted_at is not None:
+                what = "forgotten: restore it first" if old.retracted_at is not None else "derived: update its source"
+                raise InvalidInput(f"{id} cannot be updated, it is {what}")
             now = self._clock.now()
             item = as_item({
                 "text": old.text if text is None else text, "at": old.at if at is None else at,
                 "metadata": old.metadata if metadata is None else metadata,
             })  # fmt: skip
             fresh = replace(old, text=item.text, at=item.at, metadata=item.metadata, recorded_at=now)
-            writes = []
+            operation = self._operation(OperationKind.UPDATE, scope)
             if item.text != old.text:
                 before = forgetting.version_before(old, self._ids(), now)
                 fresh = forgetting.superseding(fresh, before, now)
-                writes.append(Write(before, *self._encoder.analyse([before], self._store)))
-            fresh = self._encoder.read(fresh)
-            writes.insert(0, Write(fresh, *self._encoder.analyse([fresh], self._store)))
-            with self._store.writing():
-                writes += forgetting.without_support(self._store, [id], now) if item.text != old.text else []
-                derived = derived_writes(writes[:1], scope, self._store, self._encoder, self._ids, now)
-                self._store.commit(self._operation(OperationKind.UPDATE, scope), [*writes, *derived])
+                self._store.commit(operation, [Write(before, *self._encoder.analyse([before], self._store))])
+            told_anew = item.text != old.text or item.at != old.at
+            if told_anew:
+                self._store.commit(operation, forgetting.without_support(self._store, [id], now))
+                fresh = self._encoder.read(fresh)
+            write = Write(fresh, *self._encoder.analyse([fresh], self._store))
+            self._store.commit(operation, [write])
+            if told_anew:
+                derived = derived_writes([write], scope, self._store, self._encoder, self._ids, now)
+                self._store.commit(operation, derived)
         return id
 
     # -- read ------------------------------------------------------------------------------
@@ -254,13 +270,12 @@ class Memory:
         text = clean(query, "query")
         if not text.strip():
             raise InvalidInput("the query is empty: ask for something, or use list()")
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise InvalidInput(f"k is {k!r}: give how many records you want, at least 1")
+        k = _count(k, "k")
         where = self._filter(user, agent, filters)
         vector = self._encoder.embed_query(text[:20_000])
         now = self._clock.now()
         hits = self._recall.search(text, vector, where, k, now, explain=explain)
-        self._guard.gave((hit.id, hit.text) for hit in hits)
+        self._guard.gave(where.scope, ((hit.id, hit.text) for hit in hits))
         return hits
 
     def ask(self, question: str, k: int = 10, *, user: str = "", agent: str = "", **filters: Any) -> Answer:
@@ -270,6 +285,7 @@ class Memory:
         question asks when; with one, the same hits go into a short prompt and its citations come
         back as ids.
         """
+        k = _count(k, "k")
         hits = self.search(question, max(k, 10), user=user, agent=agent, explain=False, **filters)
         where = self._filter(user, agent, filters)
         answer = asking.answer(question, hits, self._store, self._recall, self._encoder, where, self._clock.now(), self._llm)
@@ -291,10 +307,9 @@ class Memory:
     ) -> list[Record]:
         """Records in the order of adding, at most `limit`, after the id `after`; `hidden` adds
         forgotten, expired and quarantined ones."""
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise InvalidInput(f"limit is {limit!r}: give a number of at least 1")
+        limit = _count(limit, "limit")
         where = self._filter(user, agent, filters)
-        return [*self._store.find(where, self._clock.now(), limit=min(limit, 2**62), after=after, hidden=hidden)]
+        return [*self._store.find(where, self._clock.now(), limit=limit, after=clean(after, "after"), hidden=hidden)]
 
     def history(self, id: str, *, user: str = "", agent: str = "") -> "list[Version]":  # noqa: UP037
         """Every version of a record, oldest first, with the operation that made it; the version
@@ -331,7 +346,11 @@ class Memory:
             NotFound: an id that does not exist in this scope.
         """
         scope = self._scope(user, agent)
+        if id is not None and not isinstance(id, Iterable):
+            raise InvalidInput(f"id is {id!r}: give an id, or a list of them")
         ids = [id] if isinstance(id, str) else None if id is None else list_(id)
+        if ids is not None and (filters or everything):
+            raise InvalidInput("forget what? Give ids, or a filter, not both")
         if ids is None and not filters and not everything:
             raise InvalidInput("forget what? Give an id, a filter such as session=..., or everything=True")
         with self._write_lock:
@@ -342,7 +361,7 @@ class Memory:
                 chosen = [self._of(one, scope) for one in dict.fromkeys(ids)]
             operation = self._operation(OperationKind.ERASE if hard else OperationKind.FORGET, scope)
             if hard:
-                receipt = forgetting.erase(self._store, chosen, operation, self._recall)
+                receipt = forgetting.erase(self._store, chosen, operation, self._recall, self._encoder, self._ids)
                 self._guard.forget({*receipt.ids, *receipt.derived})
                 return receipt
             return forgetting.hide(self._store, chosen, operation)
@@ -350,7 +369,7 @@ class Memory:
     def restore(self, id: str, *, user: str = "", agent: str = "") -> str:
         """Take back a soft forget of one record; what was derived from it comes back with it."""
         scope = self._scope(user, agent)
-        with self._write_lock:
+        with self._write_lock, self._store.writing():
             record = self._of(id, scope)
             if record.retracted_at is None:
                 raise InvalidInput(f"{id} is not forgotten: there is nothing to restore")
@@ -365,7 +384,7 @@ class Memory:
             InvalidInput: it was hard, or a later operation changed the same records: undo that first.
         """
         scope = self._scope(user, agent)
-        with self._write_lock:
+        with self._write_lock, self._store.writing():
             done, ids = self._store.operation(operation)
             if done.scope != scope:
                 raise NotFound(f"no operation {operation!r} in this scope")
@@ -393,9 +412,9 @@ class Memory:
             hold: a legal hold: it can neither be changed nor forgotten until it is lifted.
         """
         scope = self._scope(user, agent)
-        with self._write_lock:
+        with self._write_lock, self._store.writing():
             record = self._of(id, scope)
-            if ttl is not None and not 0 < float(ttl) < float("inf"):
+            if ttl is not None and not (isinstance(ttl, int | float) and 0 < ttl < float("inf")):
                 raise InvalidInput(f"ttl is {ttl!r}: give seconds, more than 0")
             moment = self._clock.now() + ttl if ttl is not None else None if expires_at is None else parse_time(expires_at)
             kept = record.retention
@@ -416,7 +435,7 @@ class Memory:
     def release(self, id: str, *, user: str = "", agent: str = "") -> str:
         """Let a quarantined record into recall."""
         scope = self._scope(user, agent)
-        with self._write_lock:
+        with self._write_lock, self._store.writing():
             record = self._of(id, scope)
             if not record.quarantined:
                 raise InvalidInput(f"{id} is not in quarantine")
@@ -465,7 +484,7 @@ class Memory:
 
     def operations(self, *, user: str = "", agent: str = "", limit: int = 50) -> "list[Operation]":  # noqa: UP037
         """The newest operations of the scope first; their ids are what `undo` takes."""
-        return self._store.operations(self._scope(user, agent), limit)
+        return self._store.operations(self._scope(user, agent), _count(limit, "limit"))
 
     def export(self, path: str | Path, *, progress: Callable[[int], None] | None = None) -> int:
         """Write everything (log, keys, policies, vectors) to one JSONL file. Returns its operations."""
@@ -533,12 +552,19 @@ def make_filter(scope: Scope, filters: Mapping[str, Any]) -> Filter:
         if name in given:
             given[name] = clean(given[name], name)
     if "kinds" in given:
-        kinds = [given["kinds"]] if isinstance(given["kinds"], str) else list(given["kinds"])
-        with contextlib.suppress(ValueError):
+        kinds = [given["kinds"]] if isinstance(given["kinds"], str) else given["kinds"]
+        given["kinds"] = ()
+        with contextlib.suppress(ValueError, TypeError):
             given["kinds"] = tuple(dict.fromkeys(Kind(kind) for kind in kinds))
-        if not isinstance(given["kinds"], tuple) or not given["kinds"]:
+        if not given["kinds"]:
             raise InvalidInput(f"kinds is {kinds!r}: choose from {', '.join(Kind)}")
     return Filter(scope, **given)
+
+
+def _count(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidInput(f"{name} is {value!r}: give how many records you want, at least 1")
+    return min(value, 2**62)
 
 
 def list_(values: Iterable[str]) -> list[str]:

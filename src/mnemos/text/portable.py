@@ -7,6 +7,7 @@ history and search results.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from base64 import b64decode, b64encode
@@ -38,18 +39,26 @@ def export(store: Store, path: Path, model: str, progress: Callable[[int], None]
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     count = 0
     try:
-        with temporary.open("w", encoding="utf-8") as file, store.reading():
-            file.write(dumps({"mnemos": FORMAT, "model": model}) + "\n")
+        with temporary.open("wb") as file, store.reading():
+            digest = hashlib.blake2b(digest_size=16)
+
+            def put(line: dict[str, Any]) -> None:
+                data = (dumps(line) + "\n").encode()
+                digest.update(data)
+                file.write(data)
+
+            put({"mnemos": FORMAT, "model": model})
             for operation, records, keys in store.log():
-                file.write(dumps(_line(operation, records, keys)) + "\n")
+                put(_line(operation, records, keys))
                 count += 1
                 if progress:
                     progress(count)
             for name, value in store.settings():
-                file.write(dumps({"setting": name, "value": value}) + "\n")
+                put({"setting": name, "value": value})
             for name, id, hash, vector in store.all_vectors():
                 row = {"vector": b64encode(vector.tobytes()).decode(), "of": id, "model": name, "hash": hash.hex()}
-                file.write(dumps(row) + "\n")
+                put(row)
+            put({"end": digest.hexdigest()})
         temporary.replace(path)
     except OSError as why:
         temporary.unlink(missing_ok=True)
@@ -70,10 +79,10 @@ def import_(store: Store, path: Path, encoder: Encoder, progress: Callable[[int]
     Raises:
         InvalidInput: not an export, damaged, or made by a newer version; nothing came in.
     """
-    known = {operation.id for operation, _, _ in store.log()}
     vectors = _vectors(path)
     count = 0
     with store.writing():
+        known = {operation.id for operation, _, _ in store.log()}
         for number, line in _lines(path):
             if "setting" in line:
                 if store.setting(line["setting"]) is None:
@@ -83,7 +92,7 @@ def import_(store: Store, path: Path, encoder: Encoder, progress: Callable[[int]
                     operation, writes = _operation(line, encoder, vectors)
                 except (KeyError, TypeError, ValueError) as why:
                     raise InvalidInput(f"{path}, line {number}: damaged ({why}); nothing was imported") from None
-                store.commit(operation, writes)
+                store.commit(operation, writes, [data["id"] for data in line["records"] if data.get("erased")])
                 count += 1
                 if progress:
                     progress(count)
@@ -118,22 +127,29 @@ def _vectors(path: Path) -> dict[str, list[tuple[str, Unit]]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    digest, end = hashlib.blake2b(digest_size=16), None
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             for number, text in enumerate(file, 1):
                 try:
-                    line = json.loads(text)
-                except json.JSONDecodeError:
+                    line = json.loads(text.decode())
+                except (ValueError, RecursionError):
                     line = None
                 if not isinstance(line, dict) or (number == 1 and "mnemos" not in line):
                     what = "is no mnemos export" if number == 1 else f"is cut off or damaged at line {number}"
                     raise InvalidInput(f"{path} {what}; nothing was imported (other formats: `mnemos import`)")
                 if number == 1 and line["mnemos"] != FORMAT:
                     raise InvalidInput(f"{path} has format {line['mnemos']}, this version reads {FORMAT}: upgrade mnemos")
+                end = line.get("end", "") if "mnemos" not in line else None
+                if end and end != digest.hexdigest():
+                    raise InvalidInput(f"{path} was changed since it was written; nothing was imported")
+                digest.update(text)
                 yield number, line
+        if not end:
+            raise InvalidInput(f"{path} is cut off at its end; nothing was imported")
     except FileNotFoundError:
         raise NotFound(f"there is no file {path}") from None
-    except (OSError, UnicodeDecodeError) as why:
+    except OSError as why:
         raise InvalidInput(f"{path} cannot be read ({why}); nothing was imported") from None
 
 

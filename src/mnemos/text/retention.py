@@ -8,13 +8,14 @@ sweeping once (the reference multiplies survival at each load).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mnemos.core.clock import Time
-from mnemos.core.errors import InvalidInput
+from mnemos.core.errors import InvalidInput, StoreFull, StoreReadOnly
 from mnemos.text.records import Record, Scope, dumps
 from mnemos.text.store import Store
 
@@ -44,7 +45,7 @@ class Policy:
             ("ttl", self.ttl, 0, math.inf),
             ("threshold", self.threshold, 0, 1),
         ):
-            if value is not None and not low < value < high:
+            if value is not None and not (isinstance(value, int | float) and low < value < high):
                 raise InvalidInput(f"{name} is {value!r}: give a number above {low} and below {high}")
         if not 0 <= self.gain < math.inf:
             raise InvalidInput(f"gain is {self.gain!r}: give days, at least 0")
@@ -82,7 +83,9 @@ class Policy:
 def note_use(store: Store, ids: Sequence[str], now: Time) -> None:
     """Count a use of records: they were part of an answer. Reading alone never counts, or what is
     often found would crowd out everything else."""
-    store.touch(ids, now)
+    # an answer from a file that cannot be written is still an answer
+    with contextlib.suppress(StoreReadOnly, StoreFull):
+        store.touch(ids, now)
 
 
 def _name(what: str, scope: Scope) -> str:

@@ -56,7 +56,7 @@ def as_item(value: str | Mapping[str, Any] | Item) -> Item:
     elif isinstance(value, Mapping):
         unknown = set(value) - set(_ITEM_FIELDS)
         if unknown:
-            raise InvalidInput(f"no field {sorted(unknown)[0]!r} in a memory: there are {', '.join(_ITEM_FIELDS)}")
+            raise InvalidInput(f"no field {sorted(unknown, key=str)[0]!r} in a memory: there are {', '.join(_ITEM_FIELDS)}")
         fields = dict(value)
     else:
         raise InvalidInput(f"cannot remember a {type(value).__name__}: give text, a dict or an Item")
@@ -98,7 +98,7 @@ def _metadata(value: Any) -> Mapping[str, Any]:
         raise InvalidInput(f"metadata is {value!r}: give a dict that JSON can hold")
     try:
         dumps(dict(value)).encode()
-    except (TypeError, ValueError) as why:
+    except (TypeError, ValueError, RecursionError) as why:
         raise InvalidInput(f"metadata is not JSON ({why}): {str(dict(value))[:120]}") from None
     return dict(value)
 

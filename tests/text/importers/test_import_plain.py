@@ -56,6 +56,13 @@ def test_encodings(read, put, raw, text):
     assert read("text", path)[0][0].text == text
 
 
+def test_only_a_guessed_encoding_is_noted(read, put):
+    guessed, _ = read("text", put("a.txt", "in a café".encode("latin-1")))
+    told, _ = read("text", put("b.txt", "in a café".encode()))
+    assert guessed[0].metadata["encoding"] == "latin-1"
+    assert "encoding" not in told[0].metadata
+
+
 def test_a_document_that_grew_at_the_top_keeps_the_keys_of_the_rest(read, put):
     before, _ = read("text", put("a.md", NOTES))
     after, _ = read("text", put("a.md", "# New\n\nOn top.\n\n" + NOTES))

@@ -1,70 +1,71 @@
-"""The default recall beside each of its signals alone, and beside reciprocal-rank fusion of them."""
+"""The default recall beside each signal alone, and beside reciprocal-rank fusion of them.
+
+The signals get what makes them strong: the speaker's name is part of the text that they search
+and embed ("Ada: I moved"), and no word of the question is left out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemos.text.encode.analyse import term_words
+from mnemos.text.encode.analyse import name_hash, term_words, terms
+from mnemos.text.encode.entities import canonical, entities
+from mnemos.text.index.lexical import Postings, saturate
 from mnemos.text.memory import Memory
-from mnemos.text.recall.query import Query
-from mnemos.text.recall.seed import Signals, seed
-from mnemos.text.recall import query as reading
-from mnemos.text.index.corpus import Corpus
-from mnemos.text.records import Scope
+from mnemos.text.records import Record
 
 Ranking = Callable[[str, int], list[str]]
 """(question, k) → record ids, best first."""
 _RRF = 60.0
 """Cormack et al., 2009."""
+_BATCH = 10**6
 
 
 def systems(memory: Memory) -> dict[str, Ranking]:
-    """Rankings over one memory (unnamed scope, verbatim records): every signal, their fusion, ours."""
-    found: dict[str, Ranking] = {
-        "BM25": lambda q, k: _by(memory, q, k, _words),
-        "entities": lambda q, k: _by(memory, q, k, _entities),
+    """Rankings over the verbatim records of one memory's unnamed scope: signals, their fusion, ours."""
+    records = memory.list(limit=_BATCH)
+    texts = [f"{record.speaker}: {record.text}" if record.speaker else record.text for record in records]
+    postings = Postings([terms(text) for text in texts])
+    scores: dict[str, Callable[[str], NDArray[np.float32]]] = {
+        "BM25": lambda question: _bm25(postings, question),
+        "entities": lambda question: _entities(records, question),
     }
-    if memory._encoder.embedder is not None:
-        found["MiniLM"] = lambda q, k: _by(memory, q, k, _meaning)
-        found["RRF"] = lambda q, k: _by(memory, q, k, _fused)
-    found["mnemos"] = lambda q, k: [hit.id for hit in memory.search(q, k)]
+    embedder = memory._encoder.embedder
+    if embedder is not None:
+        vectors = embedder.embed(texts)
+        scores["MiniLM"] = lambda question: np.asarray(vectors @ embedder.embed([question])[0], np.float32)
+        scores["RRF"] = lambda question: _fused([scores["BM25"](question), scores["MiniLM"](question)])
+    found = {name: _ranking(score, records) for name, score in scores.items()}
+    found["mnemos"] = lambda question, k: [hit.id for hit in memory.search(question, k)]
     return found
 
 
-Score = Callable[[Query, Corpus, Signals], NDArray[np.float32]]
+def _ranking(score: Callable[[str], NDArray[np.float32]], records: Sequence[Record]) -> Ranking:
+    return lambda question, k: [records[n].id for n in np.argsort(-score(question), kind="stable")[:k]]
 
 
-def _by(memory: Memory, question: str, k: int, score: Score) -> list[str]:
-    vector = memory._encoder.embed_query(question)
-    with memory._store.reading():
-        corpus = memory._recall.corpus(Scope())
-        query = reading.read(question, corpus, memory._clock.now(), vector)
-        # a single signal gets all of the question's words, names of speakers too
-        query = Query(query.text, term_words(question), query.speakers, query.window, query.wants_time, query.mentions, vector)
-        scores = score(query, corpus, seed(query, corpus, None))
-    return [corpus.ids[row] for row in np.argsort(-scores, kind="stable")[:k]]
+def _bm25(postings: Postings, question: str) -> NDArray[np.float32]:
+    total = np.zeros(len(postings), np.float32)
+    for term in term_words(question):
+        found = postings[term]
+        weight = saturate(found.counts, postings.lengths[found.rows], postings.mean_length)
+        total[found.rows] += np.float32(postings.idf(found)) * weight
+    return total
 
 
-def _words(query: Query, corpus: Corpus, signals: Signals) -> NDArray[np.float32]:
-    # speakers are part of a turn for whoever searches by words: "Ada: I moved"
-    named = np.isin(corpus.speaker, query.speakers) if query.speakers else np.zeros(len(corpus))
-    return signals.lexical + np.float32(1e-3) * named.astype(np.float32)
+def _entities(records: Sequence[Record], question: str) -> NDArray[np.float32]:
+    asked = {name_hash(canonical(name)) for name in entities(question)}
+    return np.array(
+        [len(asked & {name_hash(canonical(n)) for n in (*r.data.get("entities", ()), r.speaker)}) for r in records], np.float32
+    )
 
 
-def _meaning(query: Query, corpus: Corpus, signals: Signals) -> NDArray[np.float32]:
-    return signals.cosine
-
-
-def _entities(query: Query, corpus: Corpus, signals: Signals) -> NDArray[np.float32]:
-    return np.array([len(query.mentions & set(m.tolist())) for m in corpus.mentions], np.float32)
-
-
-def _fused(query: Query, corpus: Corpus, signals: Signals) -> NDArray[np.float32]:
-    total = np.zeros(len(corpus), np.float32)
-    for scores in (_words(query, corpus, signals), _meaning(query, corpus, signals)):
+def _fused(signals: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    total = np.zeros(len(signals[0]), np.float32)
+    for scores in signals:
         rank = np.empty(len(scores), np.float32)
         rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
         total += 1 / (_RRF + 1 + rank)

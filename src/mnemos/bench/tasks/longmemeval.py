@@ -70,8 +70,9 @@ def _run(instance: Instance, embedder: str, scores: dict[str, dict[str, list[flo
     ):
         ids = memory.add([replace(item, key="") for item in instance.items])
         session = dict(zip(ids, (item.session for item in instance.items), strict=True))
+        rankings = systems(memory)
         for question in questions:
-            for name, ranking in systems(memory).items():
+            for name, ranking in rankings.items():
                 found = list(dict.fromkeys(session[id] for id in ranking(question.question, _DEPTH)))
                 gains = {s: 1.0 for s in question.gold_sessions}
                 for k in _KS:

@@ -237,7 +237,8 @@ def tense_of(m: re.Match[str]) -> tuple[int, float]:
         return 1, _FAR
     if last["past"] and _ARRANGED.search(clause, last.start()):  # when it was arranged, or for when
         return -1, 1
-    return _lean(last, on), math.inf if _BARE.fullmatch(clause, last.end()) and not last["present"] else _FAR
+    sure = (last["past"] or last["will"]) and _BARE.fullmatch(clause, last.end())
+    return _lean(last, on), math.inf if sure else _FAR
 
 
 def _lean(cue: re.Match[str], on: bool) -> int:
@@ -389,7 +390,7 @@ _PASTS = (
 )
 """Irregular pasts, without those that are also presents (put, read) or common nouns (bit, shot, rose)."""
 _CUE = re.compile(
-    r"(?P<future>(?:\b(?:will|won['’]t|shall|gonna|going\sto|plan(?:s|ned|ning)?|hop(?:e|ing)\sto|(?:have|has)\sto|"
+    r"(?P<future>(?P<will>\b(?:will|won['’]t|shall|gonna|going\sto|plan(?:s|ned|ning)?|hop(?:e|ing)\sto|(?:have|has)\sto|"
     r"want\sto|need\sto)\b|['’]ll\b)(?:(?:\s(?:not|\w{2,12}ly|also|be|get|have|been)){1,3}\s\w{2,20}ed\b)?"
     r"|\b(?:upcoming|coming|can['’]t\swait|looking\sforward|see\syou|excited|due|starts|opens)\b"
     r"|(?:['’]m|['’]re|\bam|\bare|\bis)\s\w{2,20}ing\b)"

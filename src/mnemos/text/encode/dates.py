@@ -13,8 +13,8 @@ past week" the seven days up to today; "last Friday" is the latest Friday before
 first after it; 05/08/2023 is 8 May only where 5 cannot be the month: month first, as in US chat, else day
 first; 5.8.2023 is day first; seasons are the northern meteorological ones, and winter 2022 starts in
 December 2022; "since 2016" gives 2016, when it began; "for 4 years" is a duration and gives nothing.
-A date without year or direction ("in June", "on Friday") follows the tense of its sentence, else it is the
-nearest one.
+A date without year or direction ("in June", "on Friday") follows the tense of its clause, unless that leads
+much further away than the other reading; where the clause does not say, it is the nearest one.
 """
 
 from __future__ import annotations

@@ -11,15 +11,14 @@ saying one thing meet.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 
 from mnemos.core.clock import Time
 from mnemos.text.encode.chunk import sentences
-from mnemos.text.encode.dates import find_dates, format_span
 from mnemos.text.encode.entities import NO_NAMES
-from mnemos.text.records import DateSpan
+from mnemos.text.encode.fact_rules import KIN, PET, Rule, Sentence, kind_of, rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +45,17 @@ def facts(text: str, speaker: str = "", at: Time | None = None) -> list[Fact]:
         at: when it was said, UTC seconds.
     """
     words = set(_WORDS.findall(text.lower()))
-    rules = [rule for rule in _rules() if not rule.triggers.isdisjoint(words)]
-    if not rules:
+    active = [rule for rule in rules() if not rule.triggers.isdisjoint(words)]
+    if not active:
         return []
     out: list[Fact] = []
     for start, end in sentences(text):
         sentence = text[start:end]
         if len(sentence) > _LONGEST or _ASKS.search(sentence[-8:]) or _JOKE.search(sentence):
             continue
-        said = _Sentence(sentence, start, speaker or "I", at)
+        said = Sentence(sentence, start, speaker or "I", at)
         taken: list[tuple[int, int]] = []
-        for rule in rules:
+        for rule in active:
             for match in rule.pattern.finditer(sentence):
                 verb = match.start("o")
                 if any(a <= verb <= b for a, b in taken) or not _stated(sentence, match):
@@ -73,32 +72,32 @@ _LONGEST = 2000
 """Characters; a longer sentence is no speech, and the work within one grows faster than its length."""
 
 
-@dataclass(frozen=True)
-class _Sentence:
-    text: str
-    offset: int
-    speaker: str
-    at: Time | None
+def asks_for(question: str) -> set[str]:
+    """The relations whose current object answers `question`: {"lives in"} for "Where is Ann living now?".
 
-    @cached_property
-    def dates(self) -> list[DateSpan]:
-        return find_dates(self.text, self.at)
+    Only whole questions count: "Which street does Ann live in?", "Where did Ann live in 2019?" and "Who
+    does Ann live with?" ask for something else. Whose it is, the caller has to see to. Never raises.
+    """
+    found: set[str] = set()
+    for part in _PARTS.split(question[:_LONGEST]):
+        plain = _LEAD.sub("", " ".join(part.replace("’", "'").split()), count=1)
+        plain = _NOWADAYS.sub("", plain)
+        for relations, pattern in _questions() if plain else ():
+            match = pattern.fullmatch(plain)
+            if match is None:
+                continue
+            kind = (match.groupdict().get("x") or "").lower()
+            if "favourite" in relations:
+                kind = "" if _VAGUE_KIND.match(kind) else kind_of(kind)
+            elif kind:
+                kind = _SAME.get(kind, kind)
+            if kind or "{}" not in relations:
+                found |= {relation.format(kind) for relation in relations.split(", ")}
+            break
+    return found
 
 
-_Objects = Callable[[str, "_Sentence"], list[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    relation: str
-    single: bool
-    objects: _Objects
-    """What the words after the verb name."""
-    pattern: re.Pattern[str]
-    triggers: frozenset[str]
-
-
-def _read(rule: _Rule, match: re.Match[str], said: _Sentence) -> Iterator[Fact]:
+def _read(rule: Rule, match: re.Match[str], said: Sentence) -> Iterator[Fact]:
     groups = match.groupdict()
     subject = _subject(groups.get("s") or "", said, groups.get("v") or "")
     raw = match["o"]
@@ -111,7 +110,7 @@ def _read(rule: _Rule, match: re.Match[str], said: _Sentence) -> Iterator[Fact]:
         if _VAGUE_KIND.match(kind):
             return
         if "favourite" in relation:
-            kind = re.sub(r"(?<=[^s])s$", "", kind).replace("color", "colour")
+            kind = kind_of(kind)
         relation = relation.format(kind)
     tail = raw.find(objects[-1]) + len(objects[-1]) if objects[-1] in raw else len(raw.rstrip())
     stop = match.end() if match.start("s") > match.start("o") else match.start("o") + tail
@@ -122,7 +121,7 @@ def _read(rule: _Rule, match: re.Match[str], said: _Sentence) -> Iterator[Fact]:
         yield Fact(subject, relation, named, span, since, rule.single)
 
 
-def _subject(words: str, said: _Sentence, verb: str) -> str:
+def _subject(words: str, said: Sentence, verb: str) -> str:
     """Who is meant; "" where it is nobody, or the verb does not agree."""
     first = words.lower()
     if first in {"i", "we", "my", "our", ""}:
@@ -147,96 +146,11 @@ def _stated(sentence: str, match: re.Match[str]) -> bool:
     return not quoted and _UNREAL.search(before) is None
 
 
-def _since(said: _Sentence) -> Time | None:
+def _since(said: Sentence) -> Time | None:
     starts = [d.start for d in said.dates]
     if said.at is None:
         return starts[0] if starts else None
     return next((start for start in starts if start <= said.at), said.at)
-
-
-def _dateless(raw: str, said: _Sentence) -> str:
-    """`raw` up to the first date expression and its preposition."""
-    for found in said.dates:
-        where = raw.find(found.phrase)
-        if where >= 0:
-            raw = _DANGLING.sub("", raw[:where])
-    return raw
-
-
-def _proper(raw: str, said: _Sentence) -> list[str]:
-    """A name in capitals; a single word where the whole text has none."""
-    raw = _dateless(raw, said)
-    match = _PROPER.match(raw)
-    if match:
-        name = match.group().rstrip(".")
-        head = name.split()[-1]
-        return [] if head.lower() in NO_NAMES else [name]
-    if said.text.islower():
-        word = _SMALL.match(_trim(raw))
-        return [word.group()] if word and not _NO_PLACE.match(word.group()) else []
-    return []
-
-
-def _organisation(raw: str, said: _Sentence) -> list[str]:
-    named = _proper(raw, said)
-    return named or (_phrase(raw, said) if _ARTICLE.match(raw) else [])
-
-
-def _phrase(raw: str, said: _Sentence) -> list[str]:
-    """A short noun phrase."""
-    words = _trim(_dateless(raw, said))
-    if not words or len(words.split()) > 8 or _EMPTY.match(words):
-        return []
-    return [words]
-
-
-def _role(raw: str, said: _Sentence) -> list[str]:
-    return [_ARTICLE.sub("", words) for words in _phrase(raw, said)]
-
-
-def _list(raw: str, said: _Sentence) -> list[str]:
-    """Noun phrases joined by commas and "and", as far as they are some."""
-    out: list[str] = []
-    raw = _dateless(raw, said)
-    if _LISTED.search(raw) is None:  # "a safe, inviting place" is one thing
-        raw = raw.partition(",")[0]
-    for part in _AND.split(raw):
-        words = _trim(part)
-        if not words or len(words.split()) > 6 or _EMPTY.match(words) or (out and _CLAUSE.search(words)):
-            break
-        out.append(words)
-    return out
-
-
-def _as_is(raw: str, said: _Sentence) -> list[str]:
-    return [raw.strip()]
-
-
-def _day(raw: str, said: _Sentence) -> list[str]:
-    """A birthday: day and month."""
-    found = find_dates(raw, 0.0 if said.at is None else said.at)
-    if (
-        not found
-        or found[0].end - found[0].start > 86400
-        or (said.at is None and not _MONTH_NAME.search(raw))
-    ):
-        return []
-    return [" ".join(format_span(found[0]).split()[:2])]
-
-
-def _year_or_place(raw: str, said: _Sentence) -> list[str]:
-    year = re.match(r"(?:1[89]|20)\d\d\b", raw)
-    return [year.group()] if year else _proper(raw, said)
-
-
-def _trim(raw: str) -> str:
-    """Cut a clause off behind a noun phrase, and adverbs, emoji and spaces around it."""
-    words = _CUT.split(raw, maxsplit=1)[0]
-    while True:
-        shorter = _TRAILING.sub("", words).strip(" \t-–—~*'’\u200d\ufe0f")
-        if shorter == words:
-            return words
-        words = shorter
 
 
 _WORDS = re.compile(r"[a-z]+")
@@ -252,273 +166,105 @@ _UNREAL = re.compile(
     re.IGNORECASE,
 )
 _VAGUE_KIND = re.compile(r"(?:part|thing|one|moment|memory|bit|way|time)\b")
-_EMPTY = re.compile(
-    r"(?:it|that|this|these|those|them|their|him|his|her|its|you|your|me|us|how|when|what|why|where|who|if|"
-    r"the\s(?:way|idea|thought|fact|most)|seeing|being|to\s(?:see|hear|know|think|feel|be)|(?:to|in)\Z|so|too|very|as|here|there|"
-    r"one|some|something|everything|anything|but|and|cause|because|especially|particularly|not|no|nothing|is|are|"
-    r"was|were|makes|like|off|over|out|up|on|all|both|each|more|every|a\slot|"
-    r"(?:making|getting|doing|having|taking|giving|putting)\Z)(?![\w-])",
-    re.IGNORECASE,
-)
-_CLAUSE = re.compile(
-    r"\b(?:i|we|you|he|she|it|they|am|is|are|was|were|have|has|had|do|does|did|can|will|my|our|her|his|me|us)\b",
-    re.IGNORECASE,
-)
-_AND = re.compile(r",\s(?:and\s)?|\s(?:and|&|plus|or)\s")
-_LISTED = re.compile(r"\s(?:and|&|plus|or)\s")
-_CUT = re.compile(
-    r"\s['’]?(?:and|but|so|because|cause|what|how|why|since|when|where|while|who|which|that|with|as|if|though|"
-    r"although|to\s(?:be|help|get)|i|we|he|she|they|you|it|instead|after|before|during|for|until|thanks|last|next|"
-    r"this|at\sthe\smoment|[-–—])\b|\s[-–—]|"
-    r"\s(?:about\s)?(?:\d{1,3}|[a-z]{1,8})\s(?:day|week|month|year)s?\b",
-    re.IGNORECASE,
-)
-_TRAILING = re.compile(
-    r"(?:\s(?:now|too|recently|lately|currently|again|together|anymore|btw|also|today|already|though|lol|haha|"
-    r"right|so\smuch|a\slot|as\swell|very\smuch|ago|years?|in|on|at|of|from|the|a|an))\Z|[^\w)’']+\Z",
-    re.IGNORECASE,
-)
-_DANGLING = re.compile(
-    r"\s(?:back\s)?(?:in|on|since|at|by|for|around|about|from|until|during|over|the)(?:\sthe)?\s*\Z",
-    re.IGNORECASE,
-)
-_ARTICLE = re.compile(r"(?:an?|the|my)\s", re.IGNORECASE)
-_SMALL = re.compile(r"[^\W\d_]{3,}(?=\Z)")
-_NO_PLACE = re.compile(
-    r"(?:the|that|this|there|here|bed|home|town|general|peace|fear|hell|heaven|danger|love|fact|work|you)\Z"
-)
-_CAP = r"[^\W\d_a-z][^\W_]*(?:[.&'’-][^\W_]+)*"
-_PROPER = re.compile(
-    rf"(?:the\s)?{_CAP}(?:\.?\s(?:(?:of|de|la|le|the|and\sthe|du|van|von|&)\s)?{_CAP}){{0,5}}"
-)
-_MONTH_NAME = re.compile(r"\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\b", re.IGNORECASE)
 _THIRD = re.compile(
     r"(?:lives|works|loves|likes|hates|enjoys|adores|dislikes|has|owns|resides|comes|is)\Z", re.I
 )
 _FIRST = re.compile(r"(?:live|work|love|like|hate|enjoy|adore|dislike|have|own|reside|come|am)\Z", re.I)
 
-_NAME = r"[^\W\d_a-z][^\W\d_]{1,25}(?:[-'’][^\W\d_]{2,25})?(?:\s[^\W\d_a-z][^\W\d_]{1,25}){0,2}"
-_KIN = (
-    "sister|brother|mother|mom|mum|father|dad|wife|husband|partner|boyfriend|girlfriend|fianc[eé]e?|son|daughter|"
-    "aunt|uncle|cousin|niece|nephew|grandmother|grandma|grandfather|grandpa|boss|roommate|flatmate|neighbou?r|"
-    "colleague|friend"
+
+_PARTS = re.compile(r"[.?!…\n]+(?:\s+|\Z)")
+_LEAD = re.compile(
+    r"(?:(?:so|and|but|hey|hi|ok|okay|well|also|please|remind me|tell me|(?:do|can|could|would) you "
+    r"(?:please )?(?:know|remember|recall|tell me|remind me)),? ){0,3}",
+    re.IGNORECASE,
 )
-_PET = (
-    "dog|puppy|pup|cat|kitten|kitty|rabbit|bunny|hamster|guinea pig|parrot|bird|horse|pony|turtle|tortoise|"
-    "snake|lizard|fish|ferret"
+_NOWADAYS = re.compile(
+    r",? (?:(?:right )?now|nowadays|currently|these days|today|at (?:the moment|present)|again|please)\Z",
+    re.IGNORECASE,
 )
-_JOB = (
-    "nurse|teacher|doctor|engineer|developer|programmer|lawyer|chef|cook|baker|writer|author|journalist|artist|"
-    "musician|singer|dancer|actor|actress|designer|architect|scientist|researcher|professor|student|accountant|"
-    "consultant|manager|mechanic|electrician|plumber|carpenter|farmer|firefighter|officer|pilot|driver|dentist|"
-    "pharmacist|therapist|psychologist|counselor|counsellor|veterinarian|vet|photographer|librarian|barista|"
-    "bartender|waiter|waitress|analyst|banker|realtor|nutritionist|paramedic|surgeon|translator|editor|producer|"
-    "director|entrepreneur"
-)
-_ADVERB = (
-    "now|currently|just|recently|finally|also|really|absolutely|actually|still|already|always|totally|truly|both|"
-    "only|even|happily|newly|originally|officially|severely|very|highly|deathly|super|quite|so|mostly"
-)
-_S = rf"(?<![\w'’])(?P<s>[Ii](?![\w.-])|[Ww]e|(?:[Mm]y|[Oo]ur)\s(?:{_KIN})(?:\s{_NAME})?|{_NAME})"
-_MY = rf"(?<![\w'’])(?P<s>[Mm]y|{_NAME}(?=['’]s\s))(?:['’]s)?\s"
-_AUX = rf"(?:['’](?:ve|s|m|re))?(?:\s(?:have|has|am|is|are|been|got|{_ADVERB})){{0,4}}\s"
-_HAVE = rf"(?:['’]ve|\shave|\shas)?(?:\s(?:{_ADVERB})){{0,3}}\s"
-_BE = rf"(?:['’](?:m|s|re)|\sam|\sis|\sare)(?:\s(?:{_ADVERB})){{0,2}}\s"
-_IS = r"(?:\sis|['’]s)(?:\snow)?"
-_CALLED = r"(?:['’]s\sname(?:\sis|['’]s)|\sis\s(?:named|called))\s"
-_GAIN = (
-    r"(?:got|landed|started|accepted|took|have|has|found)\s(?:an?|my|the|his|her)\s(?:\w{2,12}\s){0,2}?"
-    r"(?:job|position|role)\s"
-)
-_MOVED = r"(?:moved|relocated|emigrated|immigrated)(?:\s(?:back|here|over|out|away|again|house)){0,2}"
-_O = r"(?P<o>(?:[^.,;:!?…\n()\"“”]|(?<=St|Dr|Mt|Mr)\.(?=\s)|(?<=[A-Z])\.(?=[A-Z])){1,70})"
-_OS = r"(?P<o>[^.;:!?…\n()\"“”]{1,120})"
-_END = (
-    r"(?=[.,;!)]|\s*\Z|\s(?:and|but|because|so|now|again|since|last|in|with|to|too|of|at|by|for|who|here)\b)"
-)
+_SAME = {"hobbies": "hobby", "home town": "hometown"}
 
 
 @cache
-def _rules() -> tuple[_Rule, ...]:
-    """The rules, the more special first; compiled on first use.
+def _questions() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    """Relations, and a question for them; compiled on first use. The first that fits counts.
 
-    Groups: `s` the subject, `v` a verb that must agree with it, `x` a part of the relation, `p` a kind of
-    pet, `o` the object.
+    Groups: `x` a part of the relation.
     """
-    rows: list[tuple[str, bool, _Objects, str, str]] = [
-        (
-            "lives in",
-            True,
-            _proper,
-            "live lives living based reside resides",
-            rf"{_S}{_AUX}(?P<v>live|lives|living|reside|resides|based)(?:\s(?:here|alone|together|now|out|over))?"
-            rf"\s(?:in|at)\s{_O}",
-        ),
-        (
-            "lives in",
-            True,
-            _proper,
-            "moved relocated emigrated immigrated",
-            rf"{_S}{_AUX}{_MOVED}(?:\sfrom\s[^.;:!?\n]{{1,40}}?)?\sto\s{_O}",
-        ),
-        (
-            "moved from",
-            False,
-            _proper,
-            "from",
-            rf"{_S}{_AUX}{_MOVED}(?:\sto\s[^.,;:!?\n]{{1,40}}?)?\sfrom\s(?:my\s[\w\s]{{1,20}},\s)?{_O}",
-        ),
-        (
-            "comes from",
-            True,
-            _proper,
-            "from",
-            rf"{_S}(?:{_BE}|{_AUX}(?P<v>come|comes|hail|hails)\s)from\s{_O}",
-        ),
-        (
-            "works at",
-            True,
-            _organisation,
-            "work works working",
-            rf"{_S}{_AUX}(?:started\s|began\s)?(?P<v>work|works|working)\s(?:at|for)\s{_O}",
-        ),
-        ("works at", True, _organisation, "job position role", rf"{_S}{_AUX}{_GAIN}(?:at|with)\s{_O}"),
-        (
-            "works as",
-            True,
-            _role,
-            "work works working",
-            rf"{_S}{_AUX}(?:started\s|began\s)?(?P<v>work|works|working)\sas\s{_O}",
-        ),
-        ("works as", True, _role, "job position role", rf"{_S}{_AUX}{_GAIN}as\s{_O}"),
-        (
-            "works as",
-            True,
-            _as_is,
-            _JOB.replace("|", " "),
-            rf"{_S}{_BE}an?\s(?P<o>(?:[a-z-]{{2,20}}\s){{0,2}}(?:{_JOB})){_END}",
-        ),
-        (
-            "favourite {}",
-            True,
-            _phrase,
-            "favorite favourite",
-            rf"{_MY}(?:(?:absolute|all-time|new|current|own)\s){{0,2}}[Ff]avou?rite\s"
-            r"(?P<x>[a-z]{2,20}(?:\s[a-z]{2,20}){0,2}?)(?:\s(?:is|are|(?:has|have)\s(?:always\s)?been)|['’]s)\s"
-            rf"(?:(?:now|definitely|still|the\sone)\s){{0,2}}{_O}",
-        ),
-        (
-            "favourite {}",
-            True,
-            _phrase,
-            "favorite favourite",
-            r"(?:(?<=\A)|(?<=[,;]\s)|(?<=and\s)|(?<=but\s))(?P<o>[^.,;:!?\n]{2,50}?)(?:['’]s|\sis|\sare)\s"
-            rf"(?:\w{{3,10}}\s)?(?P<s>my|{_NAME}(?=['’]s\s))(?:['’]s)?\s(?:(?:absolute|all-time|new|current)\s)?"
-            rf"favou?rite\s(?P<x>[a-z]{{2,20}}){_END}",
-        ),
-        (
-            "has pet",
-            False,
-            _proper,
-            "named called name",
-            rf"{_S}{_AUX}(?:(?P<v>have|has|own|owns)|got|adopted|bought|rescued)\s(?:an?|our|another|this)\s"
-            rf"(?:[a-z-]{{2,15}}\s){{0,3}}?(?P<p>{_PET})\s(?:named|called)\s{_O}",
-        ),
-        (
-            "has pet",
-            False,
-            _proper,
-            "named called name",
-            rf"{_MY}(?:[a-z-]{{2,15}}\s){{0,3}}?(?P<p>{_PET}){_CALLED}{_O}",
-        ),
-        (
-            "has pet",
-            False,
-            _as_is,
-            "have has own owns got",
-            rf"{_S}{_AUX}(?:(?P<v>have|has|own|owns)|got)\san?\s(?:new\s|pet\s|little\s)?(?P<o>{_PET})"
-            r"(?!\w|\s[a-z])",
-        ),
-        ("married to", True, _proper, "married", rf"{_S}{_AUX}married\s(?:to\s)?{_O}"),
-        ("engaged to", True, _proper, "engaged", rf"{_S}{_AUX}engaged\sto\s{_O}"),
-        ("dating", True, _proper, "dating", rf"{_S}{_BE}dating\s{_O}"),
-        (
-            "marital status",
-            True,
-            _as_is,
-            "single married divorced engaged widowed",
-            rf"{_S}(?:{_BE}|{_AUX}(?:got|getting)\s)(?P<o>single|married|divorced|engaged|widowed){_END}",
-        ),
-        ("{}", True, _proper, "name named called", rf"{_MY}(?P<x>{_KIN}){_CALLED}{_O}"),
-        (
-            "birthday",
-            True,
-            _day,
-            "birthday",
-            rf"{_MY}(?:\d\dth\s)?birthday(?:{_IS}|\sfalls|\swas)\s(?:on\s)?{_OS}",
-        ),
-        ("birthday", True, _day, "born", rf"{_S}\swas\sborn\son\s{_OS}"),
-        ("born in", True, _year_or_place, "born", rf"{_S}\swas\sborn\s(?:and\sraised\s)?in\s{_O}"),
-        ("allergic to", False, _list, "allergic", rf"{_S}{_BE}allergic\sto\s{_OS}"),
-        (
-            "likes",
-            False,
-            _list,
-            "love loves like likes enjoy enjoys adore adores into fan passionate fond",
-            rf"{_S}(?:{_HAVE}(?P<v>love|loves|like|likes|enjoy|enjoys|adore|adores)"
-            rf"|{_BE}(?:into|an?\s(?:\w{{2,10}}\s)?fan\sof|passionate\sabout|fond\sof))\s{_OS}",
-        ),
-        (
-            "dislikes",
-            False,
-            _list,
-            "hate hates dislike dislikes detest detests loathe stand",
-            rf"{_S}{_HAVE}(?:(?P<v>hate|hates|dislike|dislikes|detest|detests|loathe)|(?:can['’]?t|cannot)\sstand)"
-            rf"\s{_OS}",
-        ),
-        ("name", True, _proper, "name", rf"(?<![\w'’])(?P<s>[Mm]y)\s(?:full\s)?name{_IS}\s{_O}"),
-        (
-            "name",
-            True,
-            _proper,
-            "hi hello hey",
-            r"\A(?:[Hh]i|[Hh]ello|[Hh]ey)(?:\sthere|\sall|\severyone)?[,!.]?\s(?P<s>I)['’]m\s"
-            r"(?P<o>[A-Z][a-z]{1,20}(?=[.,!]|\Z))",
-        ),
-        (
-            "phone",
-            True,
-            _as_is,
-            "number",
-            rf"{_MY}(?:\w{{3,8}}\s){{0,2}}number{_IS}[:\s]{{1,3}}(?P<o>\+?[\d(][\d\s().-]{{4,24}}\d)",
-        ),
-        (
-            "email",
-            True,
-            _as_is,
-            "email mail",
-            rf"{_MY}(?:\w{{3,8}}\s){{0,2}}e-?mail(?:\saddress)?{_IS}[:\s]{{1,3}}"
-            r"(?P<o>[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,4})",
-        ),
-        ("age", True, _as_is, "old", rf"{_S}{_BE}(?P<o>\d{{1,3}})\syears?\sold"),
-        (
-            "{}",
-            True,
-            _phrase,
-            "hometown job profession major nickname address car hobby",
-            rf"{_MY}(?:new\s|current\s|main\s)?"
-            rf"(?P<x>hometown|dream\sjob|job|profession|major|nickname|address|car|hobby){_IS}\s{_O}",
-        ),
-        (
-            "{}",
-            False,
-            _phrase,
-            "started joined bought adopted visited signed graduated",
-            rf"{_S}{_AUX}(?P<x>started|joined|bought|adopted|visited|signed\sup\sfor|graduated\sfrom)\s{_O}",
-        ),
-        ("visited", False, _proper, "been", rf"{_S}(?:['’]ve|\shave|\shas|['’]s)\sbeen\sto\s{_O}"),
-    ]
-    return tuple(
-        _Rule(relation, single, objects, re.compile(pattern), frozenset(words.split()))
-        for relation, single, objects, words, pattern in rows
+    no_name = (
+        "the|an?|my|your|our|his|her|their|its?|this|that|there|who|whom|what|everyone|everybody|anyone|anybody|"
+        "someone|somebody|nobody|people|one|not|to|do|does|did|is|are|was|were|has|have"
     )
+    first = rf"(?!(?:{no_name})\b)[^\W\d_](?:[\w-]|\.(?=\s)|'(?!s\b)){{0,30}}"
+    name = rf"{first}(?: (?-i:[^\W\d_a-z])[\w'-]{{0,30}}?){{0,2}}"
+    who = rf"(?:(?:my|your|our|his|her|their) (?:{KIN})(?: {first})?|{name}(?:'s (?:{KIN}))?)"
+    whose = rf"(?:my|your|our|his|her|their|{who}'s|{first}(?<=s)') "
+    now = "(?:(?:currently|now|actually|still) )?"
+    town = "(?:city|town|village|place)"
+    firm = "(?:company|firm|business|organi[sz]ation|employer)"
+    less = "about|of|in|on|at|to|for|from|with|when|that|and|or|before|after|than|do|does|is|are|was|the|a"
+    kind = rf"(?P<x>(?!(?:{less})\b)[a-z-]{{2,20}}(?: (?!(?:{less})\b)[a-z-]{{2,20}}){{0,2}})"
+    is_, be = "(?:is|are|am)", "(?: is| are|'s)"
+    rows = [
+        ("lives in", rf"where (?:do|does) {who} {now}(?:live|reside|call home)|where {is_} {who}"
+         rf" {now}(?:living|based|residing)"),
+        ("lives in", rf"where (?:did {who} {now}(?:move|relocate)|(?:has|have) {who} (?:moved"
+         rf"|relocated))(?: to)?|where {who} lives?"),
+        ("lives in", rf"(?:which|what) {town} (?:(?:do|does) {who} {now}live in|{is_} {who}"
+         rf" {now}(?:living|based) in)"),
+        ("lives in", rf"in (?:which|what) {town} (?:(?:do|does) {who} {now}live|{is_} {who}"
+         rf" {now}(?:living|based))"),
+        ("lives in", rf"(?:which|what) {town} did {who} (?:move|relocate) to|to (?:which|what) {town}"
+         rf" did {who} move"),
+        ("works at", rf"where (?:do|does) {who} {now}work(?: at)?|where {is_} {who} {now}(?:working"
+         rf"|employed)|where {who} works?"),
+        ("works at", rf"whom? (?:(?:do|does) {who} {now}work|{is_} {who} {now}working) for|for whom"
+         rf" (?:do|does) {who} {now}work"),
+        ("works at", rf"(?:which|what) {firm} (?:(?:do|does) {who} {now}work|{is_} {who}"
+         rf" {now}working) (?:for|at)"),
+        ("works at", rf"(?:for|at) (?:which|what) {firm} (?:do|does) {who} {now}work"),
+        ("works at", rf"wh(?:o|at|ere){be} {whose}(?:(?:current|new|present) )?(?:employer|workplace)"),
+        ("works as", rf"what (?:do|does) {who} {now}do (?:for (?:a living|work)|professionally|as a job)"),
+        ("works as", rf"what (?:do|does) {who} {now}work as|what {is_} {who} {now}working as"),
+        ("works as", rf"what{be} {whose}(?:(?:current|new|present) )?(?:job(?: title)?|profession"
+         rf"|occupation|line of work)"),
+        ("works as", rf"what (?:kind|sort|type) of work (?:do|does) {who} do"),
+        ("favourite {}", rf"(?:what|which|who){be} {whose}(?:(?:current|new|absolute|all-time)"
+         rf" )?favou?rite {kind}"),
+        ("favourite {}", rf"(?:what|which) {kind} {is_} {whose}(?:(?:current|new|absolute|all-time)"
+         rf" )?favou?rite"),
+        ("favourite {}", rf"(?:what|which) {kind} (?:do|does) {who} (?:like|love) (?:best|most|the"
+         rf" (?:best|most))"),
+        ("favourite {}", rf"what{be} the favou?rite {kind} of {who}"),
+        ("phone", rf"what{be} {whose}(?:(?:current|new) )?(?:(?:(?:tele)?phone|mobile|cell)(?:"
+         rf" phone)?(?: number)?|number)"),
+        ("email", rf"what{be} {whose}(?:(?:current|new) )?e-?mail(?: address)?"),
+        ("address", rf"what{be} {whose}(?:(?:current|new|home) )?address"),
+        ("birthday", rf"(?:when|on (?:what|which) (?:day|date)){be} {whose}birthday|what{be}"
+         rf" {whose}(?:birthday|date of birth)"),
+        ("birthday", rf"(?:what|which) (?:day|date) {is_} {whose}birthday(?: on)?"),
+        ("age", rf"how old {is_} {who}|what{be} {whose}age"),
+        ("comes from", rf"where (?:do|does) {who} (?:originally )?come from|where {is_} {who}"
+         rf" (?:originally )?from"),
+        ("has pet", rf"what{be} (?:{whose}(?:pet )?(?:{PET}|pet)(?: called| named|'s name)|the name"
+         rf" of {whose}(?:{PET}|pet))"),
+        ("has pet", rf"what {is_} the (?:{PET}) of {who} (?:called|named)|(?:what|which) pets? (?:do"
+         rf"|does) {who} have"),
+        ("married to", rf"whom? (?:{is_} {who} married to|did {who} marry)|to whom {is_} {who} married"),
+        ("husband, wife, married to", rf"who{be} {whose}spouse|what{be} the name of {whose}spouse"),
+        ("{}, married to", rf"(?:who{be} |what{be} the name of ){whose}(?P<x>husband|wife)"),
+        ("{}, married to", rf"what{be} {whose}(?P<x>husband|wife)(?: called| named|'s name)"),
+        ("{}", rf"(?:who{be} |what{be} the name of ){whose}(?P<x>{KIN})"),
+        ("{}", rf"what{be} {whose}(?P<x>{KIN})(?: called| named|'s name)"),
+        ("name", rf"what{be} {whose}(?:full )?name"),
+        ("engaged to", rf"whom? {is_} {who} engaged to|who{be} {whose}fianc[eé]e?"),
+        ("dating", rf"whom? {is_} {who} {now}(?:dating|seeing|going out with)"),
+        ("marital status", rf"what{be} {whose}(?:marital|relationship) status"),
+        ("allergic to", rf"what {is_} {who} allergic to|(?:what|which) allerg(?:y|ies) (?:do|does)"
+         rf" {who} have"),
+        ("likes", rf"what (?:do|does) {who} (?:like|love|enjoy)"),
+        ("dislikes", rf"what (?:do|does) {who} (?:dislike|hate|detest)|what (?:doesn't|don't) {who} like"),
+        ("car", rf"(?:what|which)(?: kind of)? car (?:do|does) {who} (?:drive|have|own)"),
+        ("{}", rf"what{be} {whose}(?P<x>home ?town|dream job|major|nickname|car|hobby|hobbies)"),
+    ]  # fmt: skip
+    return tuple((relation, re.compile(pattern, re.IGNORECASE)) for relation, pattern in rows)

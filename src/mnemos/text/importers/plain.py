@@ -34,7 +34,7 @@ class Text:
         try:
             if path.is_dir():
                 return any(file.suffix.lower() in _SUFFIXES for file in _files(path, _ignore))
-            return path.suffix.lower() in _SUFFIXES and "\0" not in decode(head(path))
+            return path.suffix.lower() in _SUFFIXES and "\0" not in decode(head(path))[0]
         except (InvalidInput, NotFound, OSError):
             return False
 
@@ -52,14 +52,14 @@ class Text:
                 skipped(Skipped(relative, f"not one of {', '.join(_SUFFIXES)}"))
 
 
-def decode(raw: bytes) -> str:
-    """The text of bytes: UTF-16 or UTF-8 by their mark, UTF-8 if they are that, else Latin-1."""
+def decode(raw: bytes) -> tuple[str, str]:
+    """(text, encoding) of bytes: UTF-16 or UTF-8 by their mark, UTF-8 if they are that, else Latin-1."""
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return raw.decode("utf-16", "replace")
+        return raw.decode("utf-16", "replace"), "utf-16"
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig"), "utf-8"
     except UnicodeDecodeError:
-        return raw.decode("latin-1")
+        return raw.decode("latin-1"), "latin-1"
 
 
 # -- parts ---------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def _document(file: Path, relative: str, skipped: Report) -> Iterator[Item]:
         if stat.st_size > _LARGEST:
             skipped(Skipped(relative, f"{stat.st_size:,} bytes, over {_LARGEST:,}: split it"))
             return
-        text = decode(file.read_bytes())
+        text, encoding = decode(file.read_bytes())
     except OSError as why:
         skipped(Skipped(relative, f"cannot be read ({why.strerror})"))
         return
@@ -100,10 +100,13 @@ def _document(file: Path, relative: str, skipped: Report) -> Iterator[Item]:
     elif not text.strip():
         skipped(Skipped(relative, "empty"))
     else:
-        yield from _passages(text.replace("\r\n", "\n").replace("\r", "\n"), relative, stat.st_mtime, skipped)
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        # a guess is noted with every passage, so that wrong letters can be traced to it
+        guessed = {"encoding": encoding} if encoding == "latin-1" else {}
+        yield from _passages(text, relative, stat.st_mtime, guessed, skipped)
 
 
-def _passages(text: str, relative: str, at: Time, skipped: Report) -> Iterator[Item]:
+def _passages(text: str, relative: str, at: Time, noted: dict[str, str], skipped: Report) -> Iterator[Item]:
     headings = _headings(text) if relative.lower().endswith(_MARKDOWN) else []
     starts = [start for start, _ in headings]
     seen: Counter[str] = Counter()
@@ -114,7 +117,7 @@ def _passages(text: str, relative: str, at: Time, skipped: Report) -> Iterator[I
         # by content, not place: a document that grew at the top is not imported twice
         content = digest(piece)
         seen[content] += 1
-        metadata: dict[str, Any] = {"file": relative, "line": line}
+        metadata: dict[str, Any] = {"file": relative, "line": line, **noted}
         if i := bisect_right(starts, start):
             metadata["heading"] = headings[i - 1][1]
         fields = {

@@ -22,7 +22,7 @@ from mnemos.text.index.corpus import Corpus
 from mnemos.text.recall.query import Query
 from mnemos.text.recall.seed import Signals
 from mnemos.text.recall.spread import NAMES as SPREAD
-from mnemos.text.recall.spread import spread
+from mnemos.text.recall.spread import groups, spread
 
 Floats = NDArray[np.float32]
 
@@ -185,7 +185,7 @@ def _in_window(query: Query, corpus: Corpus, rows: NDArray[np.int64]) -> Floats:
 
 def _session_best(corpus: Corpus, places: NDArray[np.int64], cosine: Floats) -> Floats:
     """[n] mean of the three highest cosines in each candidate's session."""
-    block = np.unique(corpus.block[places], return_inverse=True)[1]
+    block = groups(corpus, places)
     order = np.lexsort((-cosine, block))
     starts = np.flatnonzero(np.concatenate([[True], np.diff(block[order]) > 0]))
     ordinal = np.arange(len(block)) - np.repeat(starts, np.diff(np.append(starts, len(block))))

@@ -135,7 +135,8 @@ def _fill_cosines(query: Query, corpus: Corpus, cosine: Floats, places: Ints) ->
     rows = np.sort(corpus.order[around])
     owners = corpus.vectors.owners
     left, right = np.searchsorted(owners, rows), np.searchsorted(owners, rows, side="right")
-    which = np.concatenate([np.arange(a, b) for a, b in zip(left, right, strict=True)]) if len(rows) else rows
+    sizes = right - left
+    which = np.repeat(left - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
     cosine[owners[which]] = -1.0
     np.maximum.at(cosine, owners[which], corpus.vectors.some(query.vector, which))
 

@@ -56,7 +56,8 @@ def local_graph(corpus: Corpus, rows: Ints, places: Ints) -> sparse.csr_array:
     ends: list[tuple[Ints, Ints, NDArray[np.float64]]] = []
     beside = np.flatnonzero((np.diff(places) == 1) & (np.diff(corpus.block[places]) == 0))
     ends.append((beside, beside + 1, np.full(len(beside), _NEXT)))
-    blocks, session = np.unique(corpus.block[places], return_inverse=True)
+    session = groups(corpus, places)
+    sessions = int(session[-1]) + 1
     ends.append((np.arange(n), n + session, np.full(n, _IN)))
     lists = [corpus.mentions[row] for row in rows]
     sizes = np.array([len(m) for m in lists], np.int64)
@@ -64,13 +65,18 @@ def local_graph(corpus: Corpus, rows: Ints, places: Ints) -> sparse.csr_array:
         things, thing = np.unique(np.concatenate(lists), return_inverse=True)
         # a thing that everybody mentions joins nothing in particular
         weight = _MENTIONS / np.bincount(thing)[thing]
-        ends.append((np.repeat(np.arange(n), sizes), n + len(blocks) + thing, weight))
-        total = n + len(blocks) + len(things)
+        ends.append((np.repeat(np.arange(n), sizes), n + sessions + thing, weight))
+        total = n + sessions + len(things)
     else:
-        total = n + len(blocks)
+        total = n + sessions
     source, target, weight = (np.concatenate(part) for part in zip(*ends, strict=True))
     half = sparse.coo_array((weight, (source, target)), shape=(total, total))
     return sparse.csr_array(half + half.T)
+
+
+def groups(corpus: Corpus, places: Ints) -> Ints:
+    """[n] candidates' sessions as 0, 1, 2, ...; places ascend, so a session's stand together."""
+    return np.concatenate([[0], np.cumsum(np.diff(corpus.block[places]) != 0)])
 
 
 def spread(corpus: Corpus, rows: Ints, places: Ints, scores: Floats) -> Floats:
@@ -79,9 +85,8 @@ def spread(corpus: Corpus, rows: Ints, places: Ints, scores: Floats) -> Floats:
     columns = [scores - scores.max(initial=-np.inf), mass]
     for distance in (1, -1, 2, -2):
         columns.append(_beside(mass, places, corpus, distance))
-    block = np.unique(corpus.block[places], return_inverse=True)[1]
-    total = np.bincount(block, mass)
-    columns.append(np.log(total[block] + 1e-6))
+    session = groups(corpus, places)
+    columns.append(np.log(np.bincount(session, mass)[session] + 1e-6))
     reset = np.zeros((graph := local_graph(corpus, rows, places)).shape[0])
     reset[: len(rows)] = mass**2
     columns.append(np.log(pagerank(graph, reset, tolerance=1e-4)[: len(rows)] + 1e-6))

@@ -105,8 +105,13 @@ class Receipt:
 class Store(Protocol):
     """A durable home for one memory; see the module's text."""
 
-    def commit(self, operation: Operation, writes: Sequence[Write]) -> None:
-        """Append `operation` and its records, all or nothing, durable on return."""
+    def commit(self, operation: Operation, writes: Sequence[Write], erased: Sequence[str] = ()) -> None:
+        """Append `operation` and its records, all or nothing, durable on return. Called again for
+        the same operation, inside one `writing()`, it adds to it.
+
+        Args:
+            erased: records that the operation had, and that a hard forget took from the log.
+        """
         ...
 
     def writing(self) -> AbstractContextManager[object]:
@@ -203,8 +208,8 @@ class Store(Protocol):
         """Make sure that no erased byte is left in any file; after the transaction of `erase`."""
         ...
 
-    def holds_text(self, text: str, but: set[str]) -> bool:
-        """Whether another record than those of `but`, of any scope, has this text."""
+    def in_log(self, piece: bytes) -> bool:
+        """Whether a record that is still there, of any scope, holds `piece` of UTF-8 JSON."""
         ...
 
     def touch(self, ids: Sequence[str], at: Time) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,7 +126,7 @@ def translated(path: Path) -> Iterator[None]:
         raise StoreReadOnly(f"{path} cannot be written: check the permissions of the file and its folder") from why
     except apsw.CantOpenError as why:
         raise StoreReadOnly(f"{path} cannot be opened or made: does its folder exist, and may you write in it?") from why
-    except (apsw.CorruptError, apsw.NotADBError) as why:
+    except (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError, json.JSONDecodeError) as why:
         raise StoreDamaged(
             f"{path} is damaged ({why}), and was left untouched: restore it from a backup or an export, or try "
             "`mnemos doctor --rebuild`"

@@ -39,7 +39,7 @@ MIGRATIONS = (
 
     CREATE TABLE vectors(
         model TEXT NOT NULL, record INTEGER NOT NULL, unit INTEGER NOT NULL, hash BLOB NOT NULL,
-        vector BLOB NOT NULL, PRIMARY KEY(model, record, unit)) WITHOUT ROWID;
+        vector BLOB NOT NULL, PRIMARY KEY(record, model, unit)) WITHOUT ROWID;
     CREATE INDEX vectors_hash ON vectors(model, hash);
 
     CREATE TABLE keys(

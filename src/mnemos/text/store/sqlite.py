@@ -62,20 +62,27 @@ class SQLiteStore:
 
     # -- writing ---------------------------------------------------------------------------
 
-    def commit(self, operation: Operation, writes: Sequence[Write]) -> None:
+    def commit(self, operation: Operation, writes: Sequence[Write], erased: Sequence[str] = ()) -> None:
         """Append `operation` and its records, all or nothing, durable on return."""
         with self.writing() as db:
             scopes: dict[Scope, int] = {}
             number = self._append(db, operation, scopes)
             for write in writes:
                 self._write(db, number, write, scopes)
+            scope = self._scope(db, operation.scope, scopes)
+            db.executemany(
+                "INSERT INTO log(operation, scope, record, body) VALUES(?, ?, ?, NULL)", [(number, scope, id) for id in erased]
+            )
 
     def _append(self, db: apsw.Connection, operation: Operation, scopes: dict[Scope, int]) -> int:
+        known = db.execute("SELECT seq FROM operations WHERE id=?", (operation.id,)).get
+        if known is not None:
+            return int(known)
         db.execute(
             "INSERT INTO operations(id, kind, at, scope, note) VALUES(?, ?, ?, ?, ?)",
             (operation.id, str(operation.kind), operation.at, self._scope(db, operation.scope, scopes), dumps(dict(operation.note))),
         )
-        return db.last_insert_rowid()
+        return int(db.last_insert_rowid())
 
     def _write(self, db: apsw.Connection, operation: int, write: Write, scopes: dict[Scope, int]) -> None:
         record = write.record
@@ -111,6 +118,8 @@ class SQLiteStore:
                 (*columns, text_hash(record.text), seq),
             )
             db.execute("DELETE FROM edges WHERE source=?", (seq,))
+            if analysis is not None:
+                db.execute("DELETE FROM vectors WHERE record=?", (seq,))
         if record.edges:
             db.executemany(
                 "INSERT OR REPLACE INTO edges(source, kind, target, weight) VALUES(?, ?, ?, ?)",
@@ -121,7 +130,6 @@ class SQLiteStore:
         if analysis is not None:
             blobs = (analysis.terms.tobytes(), analysis.mentions.tobytes())
             db.execute("UPDATE records SET terms=?, mentions=?, traits=? WHERE seq=?", (*blobs, analysis.traits, seq))
-            db.execute("DELETE FROM vectors WHERE record=?", (seq,))
             self._attach(db, analysis.model, seq, analysis.units)
 
     def _attach(self, db: apsw.Connection, model: str, seq: int, units: Sequence[Unit]) -> None:
@@ -308,7 +316,7 @@ class SQLiteStore:
                 f" WHERE records.scope=? AND slot IN ({_marks(part)}) AND hidden=0 ORDER BY records.seq"
             )
             for slot, body in self._rows(sql, (number, *part)):
-                found.setdefault(slot, []).append(from_dict(json.loads(body)))
+                found.setdefault(slot, []).append(self._read(body))
         return found
 
     def incoming(self, ids: Sequence[str], kinds: Sequence[EdgeKind]) -> list[tuple[str, EdgeKind, str]]:
@@ -350,9 +358,9 @@ class SQLiteStore:
             found.update((id, (count, last)) for id, count, last in rows)
         return found
 
-    def holds_text(self, text: str, but: set[str]) -> bool:
-        """Whether another record than those of `but`, of any scope, has this text."""
-        return any(id not in but for (id,) in self._rows("SELECT id FROM records WHERE hash=?", (text_hash(text),)))
+    def in_log(self, piece: bytes) -> bool:
+        """Whether a record that is still there, of any scope, holds `piece` of UTF-8 JSON."""
+        return bool(self._rows("SELECT 1 FROM log WHERE instr(CAST(body AS BLOB), ?) LIMIT 1", (piece,)))
 
     # -- the log ---------------------------------------------------------------------------
 
@@ -363,7 +371,7 @@ class SQLiteStore:
             " JOIN scopes ON scopes.id=operations.scope WHERE record=? ORDER BY log.seq",
             (id,),
         )
-        return [Version(_operation(r), from_dict(json.loads(r[-1])) if r[-1] else None) for r in rows]
+        return [Version(_operation(r), self._read(r[-1]) if r[-1] else None) for r in rows]
 
     def operation(self, id: str) -> tuple[Operation, list[str]]:
         """An operation and the records it changed."""
@@ -494,7 +502,11 @@ class SQLiteStore:
             return list(self._db().execute(sql, values))
 
     def _records(self, sql: str, values: Sequence[Any]) -> Iterator[Record]:
-        return (from_dict(json.loads(body)) for (body,) in self._rows(sql, values))
+        return (self._read(body) for (body,) in self._rows(sql, values))
+
+    def _read(self, body: str) -> Record:
+        with translated(self.path):
+            return from_dict(json.loads(body))
 
     def _scope(self, db: apsw.Connection, scope: Scope, known: dict[Scope, int]) -> int:
         if scope not in known:
