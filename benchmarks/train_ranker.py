@@ -58,7 +58,10 @@ def examples(conversations: Sequence[Conversation], embedder: str | None) -> lis
     """All questions with evidence, with the features that recall would give them."""
     found = []
     for fold, conversation in enumerate(conversations):
-        with tempfile.TemporaryDirectory() as folder, Memory(Path(folder) / "m", embedder=embedder, clock=FixedClock(2e9)) as memory:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            Memory(Path(folder) / "m", embedder=embedder, clock=FixedClock(2e9)) as memory,
+        ):
             memory.add(conversation.items)
             with memory._store.reading():
                 corpus = memory._recall.corpus(Scope(), VERBATIM)
@@ -220,7 +223,11 @@ def main() -> None:
         print(kind, "leave-one-conversation-out:", json.dumps(reports[kind], indent=1), flush=True)
         for name, names in (("own", FEATURES), ("spread", FEATURES + SPREAD), ("confidence", CONFIDENCE)):
             weight = fitted[name].weight
-            print(f"  {name}:", ", ".join(f"{n} {w:+.2f}" for n, w in zip(names, weight, strict=True)), flush=True)
+            print(
+                f"  {name}:",
+                ", ".join(f"{n} {w:+.2f}" for n, w in zip(names, weight, strict=True)),
+                flush=True,
+            )
     if not arguments.dry:
         data = {
             "trained on": [c.sample_id for c in conversations],

@@ -76,9 +76,7 @@ def test_open_domain_gold_ends_at_its_first_semicolon() -> None:
     assert locomo_score("likely no", "Likely no; she prefers tea", 4) < 1.0
 
 
-@pytest.mark.parametrize(
-    "answer", ["No information available.", "It is NOT MENTIONED in the talk", "not mentioned"]
-)
+@pytest.mark.parametrize("answer", ["No information available.", "It is NOT MENTIONED in the talk", "not mentioned"])
 def test_adversarial_rewards_declining(answer: str) -> None:
     assert locomo_score(answer, None, 5) == 1.0
 
@@ -155,9 +153,7 @@ def test_legacy_dcg_does_not_tell_ranks_1_and_2_apart_and_the_standard_does(gain
 
 
 @given(st.permutations(IDS), st.sets(st.sampled_from(IDS), min_size=1), st.integers(1, 10))
-def test_ndcg_is_1_exactly_for_the_ideal_order_and_never_above(
-    order: list[str], gold: set[str], k: int
-) -> None:
+def test_ndcg_is_1_exactly_for_the_ideal_order_and_never_above(order: list[str], gold: set[str], k: int) -> None:
     value = ndcg_at(order, gold, k)
     ideal = set(order[: min(k, len(gold))]) <= gold
     assert value <= 1.0

@@ -94,9 +94,7 @@ def test_results_of_different_machines_say_which_row_is_whose() -> None:
 def test_claims_show_the_paper_beside_what_was_measured() -> None:
     text = markdown([CLAIM, replace(CLAIM, name="amem", machine=None, commit=None)])
     assert "| system | claim | paper | ours | baseline | verdict | size | seconds | seeds | commit |" in text
-    assert (
-        "| memgas | fusion beats dense | +5 % | 0.520 | 0.430 | holds | 999 questions, 12,345 turns |" in text
-    )
+    assert "| memgas | fusion beats dense | +5 % | 0.520 | 0.430 | holds | 999 questions, 12,345 turns |" in text
     assert "| 12.3 | 0 1 | 012345678 |" in text
     assert "machine unknown" in text
 

@@ -57,12 +57,8 @@ def test_what_was_saved_is_what_is_loaded(tmp_path: Path, result: Result) -> Non
 
 
 @given(
-    st.dictionaries(
-        st.text(max_size=8), st.floats(allow_nan=False, allow_infinity=False) | st.integers(), max_size=4
-    ),
-    st.lists(
-        st.dictionaries(st.text(max_size=5), st.none() | st.text(max_size=5) | st.booleans()), max_size=3
-    ),
+    st.dictionaries(st.text(max_size=8), st.floats(allow_nan=False, allow_infinity=False) | st.integers(), max_size=4),
+    st.lists(st.dictionaries(st.text(max_size=5), st.none() | st.text(max_size=5) | st.booleans()), max_size=3),
 )
 def test_any_numbers_and_rows_survive_json(measures: dict[str, float], rows: list[dict[str, object]]) -> None:
     result = Result(name="x", measures=measures, rows=tuple(rows))

@@ -120,9 +120,7 @@ def test_a_result_under_another_name_is_refused(write) -> None:
 
 
 def test_a_missing_extra_passes_through(write) -> None:
-    write(
-        "tasks", "needy", "from mnemos.core.errors import MissingExtra\nraise MissingExtra('needy', 'bench')"
-    )
+    write("tasks", "needy", "from mnemos.core.errors import MissingExtra\nraise MissingExtra('needy', 'bench')")
     with pytest.raises(MissingExtra, match=r"mnemos\[bench\]"):
         run_task("needy")
 
@@ -139,9 +137,7 @@ def test_a_claim_leaves_one_complete_file(write, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_claim_leaves_nothing_and_keeps_the_last_result(write, tmp_path: Path) -> None:
-    write(
-        "claims", "toyclaim", CLAIM.replace("return Result", "progress('half', 1, 2)\n        return Result")
-    )
+    write("claims", "toyclaim", CLAIM.replace("return Result", "progress('half', 1, 2)\n        return Result"))
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -176,9 +172,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_run(write, tmp_path
         (CLAIM.replace("return Result", "return dict"), "must return a Result"),
     ],
 )
-def test_a_malformed_claim_says_what_it_lacks_and_writes_nothing(
-    write, tmp_path: Path, text: str, says: str
-) -> None:
+def test_a_malformed_claim_says_what_it_lacks_and_writes_nothing(write, tmp_path: Path, text: str, says: str) -> None:
     write("claims", "toyclaim", text)
     with pytest.raises(InvalidInput, match=says):
         run_claim("toyclaim", tmp_path / "out")

@@ -86,9 +86,7 @@ def test_an_error_is_one_line_and_an_exit_code(
     assert said in done.err
 
 
-@pytest.mark.parametrize(
-    "arguments", [["search"], ["list", "--limit", "0"], ["add", "x", "--colour"], ["sing"]]
-)
+@pytest.mark.parametrize("arguments", [["search"], ["list", "--limit", "0"], ["add", "x", "--colour"], ["sing"]])
 def test_wrong_usage_is_2(run: Run, arguments: list[str]) -> None:
     assert run(*arguments).code == 2
 
@@ -106,9 +104,7 @@ def test_a_wrong_configuration_is_one_line(run: Run, home: Path) -> None:
     assert "colour" in done.err
 
 
-def test_the_store_may_come_from_the_environment(
-    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_store_may_come_from_the_environment(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MNEMOS_PATH", str(home / "other.mnemos"))
     assert run("add", "x").code == 0
     assert (home / "other.mnemos").is_file()
@@ -136,9 +132,7 @@ def test_processes_share_one_memory(process: Run) -> None:
     assert done.data[0]["text"] == "Grüße aus Łódź 🚲"
 
 
-def test_a_terminal_that_knows_ascii_only_gets_the_same_json(
-    process: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_terminal_that_knows_ascii_only_gets_the_same_json(process: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     process("add", "Grüße 🚲")
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     assert process("list", "--json").data[0]["text"] == "Grüße 🚲"
@@ -148,24 +142,18 @@ def test_a_terminal_that_knows_ascii_only_gets_the_same_json(
 @pytest.mark.skipif(os.name == "nt", reason="pipes break otherwise there")
 @pytest.mark.parametrize("as_json", [[], ["--json"]])
 def test_a_reader_that_goes_away_is_no_error(run: Run, home: Path, as_json: list[str]) -> None:
-    (home / "talk.txt").write_text(
-        "\n\n".join(f"Line {n} of a long text" for n in range(900)), encoding="utf-8"
-    )
+    (home / "talk.txt").write_text("\n\n".join(f"Line {n} of a long text" for n in range(900)), encoding="utf-8")
     run("import", "talk.txt")
     command = [sys.executable, "-m", "mnemos", "list", "--limit", "1000", *as_json]
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write) as pipe:
-        done = subprocess.run(
-            command, stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=60, check=False
-        )
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_starting_up_imports_nothing_heavy() -> None:
     heavy = ("numpy", "scipy", "apsw", "pydantic", "onnxruntime")
     code = f"import sys, mnemos.cli; print(*sorted(m for m in {heavy} if m in sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == ""

@@ -113,9 +113,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("bench")
 def test_bench_lists_and_runs_a_task_with_its_options(run: Run, home: Path) -> None:
-    assert run("bench", "--list", "--json").data == [
-        {"task": "tiny", "summary": "Counts", "options": ["seed"]}
-    ]
+    assert run("bench", "--list", "--json").data == [{"task": "tiny", "summary": "Counts", "options": ["seed"]}]
     assert "Counts" in run("bench").out
     done = run("bench", "tiny", "--set", "seed=7", "--results", "kept", "--json")
     assert done.data[0]["measures"] == {"count": 7.0}

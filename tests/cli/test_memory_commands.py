@@ -193,12 +193,8 @@ def test_forget_everything_is_of_this_scope(run: Run, told: dict[str, str]) -> N
     assert len(run("list", "--user", "ada", "--json").data) == 1
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["--hard"], ["ID", "--session", "s"], ["--everything", "--session", "s"]]
-)
-def test_a_forget_that_is_not_clear_forgets_nothing(
-    run: Run, told: dict[str, str], arguments: list[str]
-) -> None:
+@pytest.mark.parametrize("arguments", [[], ["--hard"], ["ID", "--session", "s"], ["--everything", "--session", "s"]])
+def test_a_forget_that_is_not_clear_forgets_nothing(run: Run, told: dict[str, str], arguments: list[str]) -> None:
     done = run("forget", *[told["cat"] if one == "ID" else one for one in arguments], stdin="y\n")
     assert done.code == 2
     assert len(run("list", "--json").data) == 3

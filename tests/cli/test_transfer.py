@@ -17,8 +17,7 @@ from mnemos.cli.transfer import BATCH
 
 def conversation(path: Path, count: int) -> Path:
     lines = [
-        {"text": f"Turn {n}: the lamp of room {n} was lit", "speaker": "Ada", "session": "s"}
-        for n in range(count)
+        {"text": f"Turn {n}: the lamp of room {n} was lit", "speaker": "Ada", "session": "s"} for n in range(count)
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return path
@@ -77,9 +76,7 @@ def test_export_does_not_write_over_the_memory_itself(run: Run, told: dict[str, 
     assert len(run("list", "--json").data) == 3
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\x00\x01\x02\xff" * 99, b'{"mnemos": 1, "model": ""}\n{"operation": 1']
-)
+@pytest.mark.parametrize("content", [b"", b"\x00\x01\x02\xff" * 99, b'{"mnemos": 1, "model": ""}\n{"operation": 1'])
 def test_a_file_that_cannot_be_imported_leaves_nothing(run: Run, home: Path, content: bytes) -> None:
     (home / "strange.bin").write_bytes(content)
     done = run("import", "strange.bin")

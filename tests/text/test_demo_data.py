@@ -22,9 +22,7 @@ _DATA = files("mnemos.data")
 _TURNS: list[dict[str, Any]] = [
     json.loads(line) for line in _DATA.joinpath("demo.jsonl").read_text(encoding="utf-8").splitlines()
 ]
-_QUESTIONS: list[dict[str, Any]] = json.loads(
-    _DATA.joinpath("demo_questions.json").read_text(encoding="utf-8")
-)
+_QUESTIONS: list[dict[str, Any]] = json.loads(_DATA.joinpath("demo_questions.json").read_text(encoding="utf-8"))
 _BY_REF = {turn["metadata"]["ref"]: turn for turn in _TURNS}
 _KINDS = {
     "single-hop", "multi-evidence", "temporal", "update", "who-said", "list", "unanswerable",

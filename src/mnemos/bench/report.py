@@ -97,9 +97,7 @@ def plot(results: Result | Sequence[Result], path: Path, *, x: str, y: str) -> P
     if path.suffix not in (".png", ".svg"):
         raise InvalidInput(f"{path} is neither .png nor .svg: name the file with one of them")
     if len(_machines(chosen)) > 1:
-        raise InvalidInput(
-            "the results come from different machines, whose times do not compare: plot them apart"
-        )
+        raise InvalidInput("the results come from different machines, whose times do not compare: plot them apart")
     series = _series(chosen, x, y)
     try:
         import matplotlib
@@ -159,9 +157,7 @@ def _series(results: Sequence[Result], x: str, y: str) -> dict[str, list[Point]]
             series.setdefault(str(row.get(SERIES, result.name)), []).append(point)
     if not series:
         known = dict.fromkeys(column for result in results for row in result.rows for column in row)
-        raise InvalidInput(
-            f"no row has {x!r} and a number in {y!r}; the columns are {', '.join(known) or 'none'}"
-        )
+        raise InvalidInput(f"no row has {x!r} and a number in {y!r}; the columns are {', '.join(known) or 'none'}")
     return series
 
 
@@ -190,9 +186,7 @@ def _draw_bars(axes: Axes, series: Mapping[str, list[Point]]) -> None:
     width = 0.8 / len(series)
     for index, (name, points) in enumerate(series.items()):
         places = [labels.index(str(p[0])) - 0.4 + width * (index + 0.5) for p in points]
-        error = (
-            [[p[2] for p in points], [p[3] for p in points]] if any(p[2] or p[3] for p in points) else None
-        )
+        error = [[p[2] for p in points], [p[3] for p in points]] if any(p[2] or p[3] for p in points) else None
         hatch = _HATCHES[variants[name] % len(_HATCHES)]
         style: dict[str, Any] = {"color": colour(name), "hatch": hatch, "edgecolor": "white", "linewidth": 0}
         axes.bar(places, [p[1] for p in points], width, yerr=error, label=name, capsize=2, **style)

@@ -143,13 +143,9 @@ def check_writable(directory: Path) -> None:
     Raises:
         InvalidInput: `directory` cannot be written or made.
     """
-    there = next(
-        path for path in (Path(directory).absolute(), *Path(directory).absolute().parents) if path.exists()
-    )
+    there = next(path for path in (Path(directory).absolute(), *Path(directory).absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise InvalidInput(
-            f"cannot write results to {directory} ({there} is in the way): choose another folder"
-        )
+        raise InvalidInput(f"cannot write results to {directory} ({there} is in the way): choose another folder")
 
 
 def load(path: Path) -> Result:

@@ -66,9 +66,7 @@ def silent(what: str, done: int, total: int) -> None:
     """The progress that shows nothing."""
 
 
-def task(
-    name: str, *, summary: str, options: type[Options]
-) -> Callable[[Callable[[Options, Progress], Result]], Task]:
+def task(name: str, *, summary: str, options: type[Options]) -> Callable[[Callable[[Options, Progress], Result]], Task]:
     """Make the decorated function the task `name`, which is also its module's name."""
     return lambda run: Task(name, summary, options, run)
 
@@ -151,9 +149,7 @@ def _stamped(name: str, run: Callable[[], Result], clock: Clock | None) -> Resul
     seconds = time.perf_counter() - start
     if not isinstance(result, Result) or result.name != name:
         raise InvalidInput(f"{name} returned {result!r:.80}: it must return a Result named {name!r}")
-    return replace(
-        result, seconds=round(seconds, 3), machine=this_machine(), commit=commit, started_at=started_at
-    )
+    return replace(result, seconds=round(seconds, 3), machine=this_machine(), commit=commit, started_at=started_at)
 
 
 def _modules(package: str) -> list[str]:

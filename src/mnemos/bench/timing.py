@@ -112,9 +112,7 @@ def paired(
     )
 
 
-def percentiles(
-    fn: Callable[[T], object], inputs: Iterable[T], *, timer: Timer = time.perf_counter
-) -> Latency:
+def percentiles(fn: Callable[[T], object], inputs: Iterable[T], *, timer: Timer = time.perf_counter) -> Latency:
     """Latency of `fn` over `inputs`, one call each.
 
     Raises:

@@ -119,9 +119,7 @@ def _list_tasks(as_json: bool) -> None:
     for name in runner.task_names():
         try:
             task = runner.get_task(name)
-            rows.append(
-                {"task": name, "summary": task.summary, "options": [one.name for one in fields(task.options)]}
-            )
+            rows.append({"task": name, "summary": task.summary, "options": [one.name for one in fields(task.options)]})
         except MissingExtra as why:
             rows.append({"task": name, "summary": str(why), "options": []})
     if as_json:

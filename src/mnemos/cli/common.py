@@ -27,9 +27,7 @@ _WHO, _WHICH = "Whose memory", "Which records"
 
 StoreOption = Annotated[
     Path | None,
-    typer.Option(
-        "--store", "-s", metavar="PATH", help="The memory's file. Default: MNEMOS_PATH, or memory.mnemos."
-    ),
+    typer.Option("--store", "-s", metavar="PATH", help="The memory's file. Default: MNEMOS_PATH, or memory.mnemos."),
 ]
 UserOption = Annotated[str, typer.Option("--user", help="Whose memory it is.", rich_help_panel=_WHO)]
 AgentOption = Annotated[str, typer.Option("--agent", help="The agent it is kept with.", rich_help_panel=_WHO)]
@@ -41,20 +39,12 @@ EmbedderOption = Annotated[
         help="auto, none, minilm, fast or openai:<model>. Default: MNEMOS_EMBEDDER, or auto.",
     ),
 ]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="One JSON document on stdout, times in ISO 8601 (UTC).")
-]
-SessionOption = Annotated[
-    str | None, typer.Option("--session", help="Of this conversation.", rich_help_panel=_WHICH)
-]
-SpeakerOption = Annotated[
-    str | None, typer.Option("--speaker", help="Said by this person.", rich_help_panel=_WHICH)
-]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, times in ISO 8601 (UTC).")]
+SessionOption = Annotated[str | None, typer.Option("--session", help="Of this conversation.", rich_help_panel=_WHICH)]
+SpeakerOption = Annotated[str | None, typer.Option("--speaker", help="Said by this person.", rich_help_panel=_WHICH)]
 SinceOption = Annotated[
     str | None,
-    typer.Option(
-        "--since", metavar="TIME", help="Said at or after, such as 2023-05-08.", rich_help_panel=_WHICH
-    ),
+    typer.Option("--since", metavar="TIME", help="Said at or after, such as 2023-05-08.", rich_help_panel=_WHICH),
 ]
 UntilOption = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help="Said before.", rich_help_panel=_WHICH)
@@ -72,9 +62,7 @@ AsOfOption = Annotated[
     str | None,
     typer.Option("--as-of", metavar="TIME", help="What held at this moment.", rich_help_panel=_WHICH),
 ]
-Id = Annotated[
-    str, typer.Argument(metavar="ID", help="The memory's id, as `list` shows it.", show_default=False)
-]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The memory's id, as `list` shows it.", show_default=False)]
 MetaOption = Annotated[
     list[str] | None,
     typer.Option("--meta", metavar="NAME=VALUE", help="Metadata of your own; may be repeated."),
@@ -176,8 +164,7 @@ def record_data(record: Record) -> dict[str, Any]:
         data["retention"]["expires_at"] = iso(data["retention"]["expires_at"])
     if "dates" in data.get("data", {}):
         dates = [
-            {"phrase": phrase, "start": iso(start), "end": iso(end)}
-            for phrase, start, end in data["data"]["dates"]
+            {"phrase": phrase, "start": iso(start), "end": iso(end)} for phrase, start, end in data["data"]["dates"]
         ]
         data["data"] = {**data["data"], "dates": dates}
     return data

@@ -77,11 +77,7 @@ def demo(
 def conversation() -> tuple[list[dict[str, Any]], list[Question]]:
     """The packaged turns, as `Memory.add` takes them, and the questions about them."""
     data = resources.files("mnemos.data")
-    turns = [
-        json.loads(line)
-        for line in data.joinpath("demo.jsonl").read_text(encoding="utf-8").splitlines()
-        if line
-    ]
+    turns = [json.loads(line) for line in data.joinpath("demo.jsonl").read_text(encoding="utf-8").splitlines() if line]
     return turns, json.loads(data.joinpath("demo_questions.json").read_text(encoding="utf-8"))
 
 

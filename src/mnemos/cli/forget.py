@@ -52,9 +52,7 @@ def forget(
         typer.Argument(metavar="ID", help="Which memories; or give a filter.", show_default=False),
     ] = None,
     hard: Annotated[bool, typer.Option("--hard", help="Erase from every file; cannot be undone.")] = False,
-    everything: Annotated[
-        bool, typer.Option("--everything", help="All memories of this user and agent.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--everything", help="All memories of this user and agent.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before --hard.")] = False,
     session: SessionOption = None,
     speaker: SpeakerOption = None,
@@ -83,9 +81,7 @@ def forget(
             if not _sure(f"Erase {len(found)} for ever, with their history?"):
                 message("nothing was forgotten")
                 raise typer.Exit(1)
-        receipt = memory.forget(
-            ids or None, hard=hard, user=user, agent=agent, everything=everything, **chosen
-        )
+        receipt = memory.forget(ids or None, hard=hard, user=user, agent=agent, everything=everything, **chosen)
     if as_json:
         print_json(asdict(receipt))
     else:

@@ -75,9 +75,7 @@ def stats(
     console = screen()
     kinds = data.pop("records")
     sizes = {name: f"{data.pop(name):,}" for name in ("file_bytes", "index_bytes")}
-    print_mapping(
-        console, {**data, "embedder": data["embedder"] or "none", "hidden": str(data["hidden"]), **sizes}
-    )
+    print_mapping(console, {**data, "embedder": data["embedder"] or "none", "hidden": str(data["hidden"]), **sizes})
     made = table("kind", "records")
     for kind, count in kinds.items():
         row(made, kind, count)
@@ -102,9 +100,7 @@ class _Findings:
 
 
 def doctor(
-    rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Make tables and index again from the log.")
-    ] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Make tables and index again from the log.")] = False,
     store: StoreOption = None,
     embedder: EmbedderOption = None,
     as_json: JsonOption = False,
@@ -121,9 +117,7 @@ def doctor(
     _embedder(found, settings, embedder)
     _store(found, settings, store, embedder, rebuild)
     if as_json:
-        print_json(
-            {"sound": not found.problems, "problems": found.problems, "hints": found.hints, **found.facts}
-        )
+        print_json({"sound": not found.problems, "problems": found.problems, "hints": found.hints, **found.facts})
     else:
         _print_findings(found)
     if found.problems:
@@ -152,8 +146,7 @@ def _embedder(found: _Findings, settings: Settings, name: str | None) -> None:
     found.facts["cache"] = {"folder": str(folder), "exists": folder.is_dir(), "writable": _writable(folder)}
     if not found.facts["cache"]["writable"]:
         found.hints.append(
-            f"{folder} cannot be written: models are composed again at each start; "
-            "MNEMOS_CACHE_DIR names another"
+            f"{folder} cannot be written: models are composed again at each start; MNEMOS_CACHE_DIR names another"
         )
     try:
         key = settings.api_key.get_secret_value() if settings.api_key else None
@@ -162,8 +155,7 @@ def _embedder(found: _Findings, settings: Settings, name: str | None) -> None:
             about["name"] = None
             if chosen != "none":
                 found.hints.append(
-                    "no embedder: memories are found by words, names and time; "
-                    "pip install 'mnemos[local]' adds meaning"
+                    "no embedder: memories are found by words, names and time; pip install 'mnemos[local]' adds meaning"
                 )
             return
         about["name"] = model.name
@@ -177,9 +169,7 @@ def _embedder(found: _Findings, settings: Settings, name: str | None) -> None:
         found.problems.append(f"embedder {chosen!r}: {why}")
 
 
-def _store(
-    found: _Findings, settings: Settings, store: Path | None, embedder: str | None, rebuild: bool
-) -> None:
+def _store(found: _Findings, settings: Settings, store: Path | None, embedder: str | None, rebuild: bool) -> None:
     path = store or settings.path
     about: dict[str, Any] = {"path": str(path), "exists": path.exists()}
     found.facts["store"] = about
@@ -216,27 +206,19 @@ def _print_findings(found: _Findings) -> None:
     for problem in found.problems:
         console.print(styled(("wrong ", "bold red"), (problem, "")))
     console.print(
-        styled(
-            (f"{len(found.problems)} wrong", "bold red") if found.problems else ("all is sound", "bold green")
-        )
+        styled((f"{len(found.problems)} wrong", "bold red") if found.problems else ("all is sound", "bold green"))
     )
 
 
 def _word(value: Any) -> str:
-    return (
-        {True: "yes", False: "no", None: "-"}[value]
-        if value is None or isinstance(value, bool)
-        else str(value)
-    )
+    return {True: "yes", False: "no", None: "-"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
 # -- systems -------------------------------------------------------------------------------
 
 
 def systems(
-    slug: Annotated[
-        str | None, typer.Argument(metavar="SLUG", help="Only this one.", show_default=False)
-    ] = None,
+    slug: Annotated[str | None, typer.Argument(metavar="SLUG", help="Only this one.", show_default=False)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the memory systems in here, each with its paper and its four choices.

@@ -62,9 +62,7 @@ def add(
         typer.Argument(metavar="TEXT", help="What to remember; - reads it from stdin.", show_default=False),
     ],
     speaker: Annotated[str, typer.Option("--speaker", help="Who said it.")] = "",
-    at: Annotated[
-        str | None, typer.Option("--at", metavar="TIME", help="When, such as 2023-05-08T13:56.")
-    ] = None,
+    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="When, such as 2023-05-08T13:56.")] = None,
     session: Annotated[str, typer.Option("--session", help="The conversation it is part of.")] = "",
     kind: Annotated[str, typer.Option("--kind", help="turn, passage or note.")] = "turn",
     source: Annotated[
@@ -134,9 +132,7 @@ def update(
 def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.", show_default=False)],
     k: Best = 10,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Show what each feature added to a score.")
-    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show what each feature added to a score.")] = False,
     session: SessionOption = None,
     speaker: SpeakerOption = None,
     since: SinceOption = None,
@@ -212,12 +208,8 @@ def ask(
 
 def list_(
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most.")] = 100,
-    after: Annotated[
-        str, typer.Option("--after", metavar="ID", help="Only those added after this one.")
-    ] = "",
-    hidden: Annotated[
-        bool, typer.Option("--hidden", help="Forgotten, expired and quarantined ones too.")
-    ] = False,
+    after: Annotated[str, typer.Option("--after", metavar="ID", help="Only those added after this one.")] = "",
+    hidden: Annotated[bool, typer.Option("--hidden", help="Forgotten, expired and quarantined ones too.")] = False,
     session: SessionOption = None,
     speaker: SpeakerOption = None,
     since: SinceOption = None,
@@ -310,9 +302,7 @@ def _stdin() -> str:
     try:
         return sys.stdin.buffer.read().decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as why:
-        raise InvalidInput(
-            f"stdin is not UTF-8 text ({why.reason} at byte {why.start}): convert it first"
-        ) from None
+        raise InvalidInput(f"stdin is not UTF-8 text ({why.reason} at byte {why.start}): convert it first") from None
 
 
 __all__ = ["register"]

@@ -59,9 +59,7 @@ def table(*columns: str, wide: Sequence[str] = ()) -> Table:
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in columns:
-        made.add_column(
-            column, overflow="fold", no_wrap=column not in wide and column not in ("note", "text")
-        )
+        made.add_column(column, overflow="fold", no_wrap=column not in wide and column not in ("note", "text"))
     return made
 
 
@@ -70,10 +68,7 @@ def row(made: Table, *cells: object) -> None:
     from rich.text import Text
 
     made.add_row(
-        *(
-            cell if isinstance(cell, Text) else Text("" if cell is None else shown(str(cell)))
-            for cell in cells
-        )
+        *(cell if isinstance(cell, Text) else Text("" if cell is None else shown(str(cell))) for cell in cells)
     )
 
 
@@ -111,9 +106,7 @@ def line(console: Console, indent: int, *parts: tuple[str, str]) -> None:
     console.print(Padding(styled(*parts), (0, 0, 0, indent), expand=False))
 
 
-def cited_beside(
-    memory: Memory, answer: Answer, *, user: str = "", agent: str = ""
-) -> list[tuple[Record, str]]:
+def cited_beside(memory: Memory, answer: Answer, *, user: str = "", agent: str = "") -> list[tuple[Record, str]]:
     """What an answer rests on that is no hit of its question, each with the fact that led there."""
     ids = [id for id in answer.citations if all(id != hit.id for hit in answer.hits)]
     records = [memory.get(id, user=user, agent=agent) for id in ids]

@@ -111,9 +111,7 @@ def export(
     Example: mnemos export backup.jsonl
     """
     with memory_at(store) as memory:
-        if file.exists() and any(
-            file.samefile(one) for one in memory.path.parent.glob(f"{memory.path.name}*")
-        ):
+        if file.exists() and any(file.samefile(one) for one in memory.path.parent.glob(f"{memory.path.name}*")):
             raise InvalidInput(f"{file} is the memory itself: give another file")
         count = memory.export(file)
         report = {
@@ -133,9 +131,7 @@ def export(
         )
 
 
-def load(
-    memory: Memory, items: Iterable[Item | dict[str, Any]], total: int, *, user: str = "", agent: str = ""
-) -> int:
+def load(memory: Memory, items: Iterable[Item | dict[str, Any]], total: int, *, user: str = "", agent: str = "") -> int:
     """Add `items` in batches of one transaction each, with progress on stderr. Returns their number."""
     done = 0
     rest = iter(items)
@@ -172,9 +168,7 @@ def _import_export(path: Path, store: Path | None, embedder: str | None, as_json
 
 
 def _count(memory: Memory, user: str, agent: str) -> int:
-    return sum(
-        size.verbatim for size in memory.scopes() if (size.scope.user, size.scope.agent) == (user, agent)
-    )
+    return sum(size.verbatim for size in memory.scopes() if (size.scope.user, size.scope.agent) == (user, agent))
 
 
 @contextmanager

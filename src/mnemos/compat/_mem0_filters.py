@@ -74,9 +74,7 @@ def _meets(metadata: Mapping[str, Any], name: str, wanted: Any) -> bool:
     if wanted == "*":
         return value is not _MISSING
     if not isinstance(wanted, Mapping):
-        return value is not _MISSING and bool(
-            value in wanted if isinstance(wanted, list) else value == wanted
-        )
+        return value is not _MISSING and bool(value in wanted if isinstance(wanted, list) else value == wanted)
     for test, operand in wanted.items():
         if value is _MISSING and test not in ("ne", "nin"):
             return False

@@ -390,9 +390,7 @@ def _chosen(
         for name, given in (("user_id", user_id), ("agent_id", agent_id), ("run_id", run_id))
     ]
     if not any(ids):
-        raise InvalidInput(
-            "whose memory? Give at least one of user_id, agent_id and run_id, or filters with one"
-        )
+        raise InvalidInput("whose memory? Give at least one of user_id, agent_id and run_id, or filters with one")
     return (ids[0] or None, ids[1] or None, ids[2] or None), conditions
 
 

@@ -19,7 +19,9 @@ from typing import Any, Literal, TypeVar, get_args
 from mnemos.core.errors import InvalidInput, MissingExtra, NotFound
 from mnemos.core.spec import Spec
 
-Wing = Literal["text", "state", "weights", "attractor", "spiking", "world", "models", "learn", "serving", "cube", "bench"]
+Wing = Literal[
+    "text", "state", "weights", "attractor", "spiking", "world", "models", "learn", "serving", "cube", "bench"
+]
 T = TypeVar("T")
 
 _MODULES = ("mnemos.text",)

@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from mnemos.core.errors import InvalidInput
 
@@ -37,13 +43,15 @@ class Settings(BaseSettings):
     model: str | None = None
     """The endpoint's chat model for `ask`; none answers by extraction."""
 
-    def __init__(self, **values: object) -> None:
+    def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as why:
             first = why.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
-            raise InvalidInput(f"setting {name!r}: {first['msg']} (from mnemos.toml or MNEMOS_{name.upper()})") from None
+            raise InvalidInput(
+                f"setting {name!r}: {first['msg']} (from mnemos.toml or MNEMOS_{name.upper()})"
+            ) from None
         except (ValueError, OSError) as why:
             raise InvalidInput(f"the configuration file cannot be read: {why}") from None
 

@@ -18,14 +18,15 @@ from mnemos.core.clock import Time
 from mnemos.text.encode.analyse import term_words, words
 from mnemos.text.encode.chunk import sentences
 from mnemos.text.encode.dates import format_span
+from mnemos.text.encode.facts import asks_for
 from mnemos.text.index.corpus import Corpus
 from mnemos.text.llm import LanguageModel
 from mnemos.text.prompts.answer import answer_messages, read_reply
 from mnemos.text.recall.query import Query
 from mnemos.text.recall.rank import Ranked, weights
-from mnemos.text.recall.search import Recall
+from mnemos.text.recall.search import Recall, hit_of
 from mnemos.text.recall.seed import Signals
-from mnemos.text.records import Filter, Kind, Record
+from mnemos.text.records import EdgeKind, Filter, Kind, Record
 from mnemos.text.results import NOT_IN_MEMORY, Answer, Hit
 from mnemos.text.retention import note_use
 from mnemos.text.store import Store
@@ -36,6 +37,8 @@ THRESHOLD = 0.5
 _READ = 5
 """Hits whose sentences are considered."""
 _CITED = 2
+_FACT = 0.9
+"""Confidence in a fact that the question names by subject and relation."""
 CONFIDENCE = (
     "best", "best words", "best coverage", "best talk", "best meaning z", "unheard", "others say it better", "gap",
     "asks when, dated",
@@ -74,7 +77,7 @@ def answer(
         found = bool(cited)
         answered = Answer(text if found else NOT_IN_MEMORY, tuple(hits), sure, found, cited, reply.tokens)
     elif fact is not None:
-        answered = Answer(fact.text, tuple(hits), max(sure, 0.9), True, fact.citations)
+        answered = Answer(fact.text, _with_sources(hits, fact, store), max(sure, _FACT), True, fact.citations)
     elif sure < THRESHOLD:
         answered = Answer(NOT_IN_MEMORY, tuple(hits), sure, False)
     else:
@@ -159,17 +162,40 @@ def _date(hits: Sequence[Hit], records: dict[str, Record]) -> _Found | None:
 
 
 def _fact(question: str, query: Query, recall: Recall, store: Store, where: Filter, now: Time) -> _Found | None:
-    """The object of the fact that the question asks for, where it names subject and relation."""
-    asked = set(words(question))
-    stems = set(term_words(question))
+    """The object of the fact that the question asks for, where it names its subject and relation."""
+    relations = asks_for(question)
+    if "works as" in relations:
+        relations = relations | {"job", "profession"}
+    if not relations:
+        return None
+    asked = words(question)
     facts = recall.search(question, None, replace(where, kinds=(Kind.FACT,)), 10, now)
     records = store.get([fact.id for fact in facts])
     for fact in facts:
         record = records[fact.id]
-        subject, relation = str(record.data["subject"]), str(record.data["relation"])
-        relation_stems = set(term_words(relation))
-        named = bool(set(words(subject)) & asked) or (subject.casefold() in ("i", "user") and bool(asked & {"i", "my", "me"}))
-        if named and relation_stems and relation_stems <= stems and record.data.get("single_valued") and not query.wants_time:
-            sources = [e.to for e in record.edges if e.kind == "derived-from"]
-            return _Found(str(record.data["object"]), (record.id, *sources[-1:]))
+        if record.data["relation"] in relations and _names(asked, str(record.data["subject"])):
+            sources = [e.to for e in record.edges if e.kind is EdgeKind.DERIVED_FROM]
+            return _Found(str(record.data["object"]), (*sources[-1:], record.id))
     return None
+
+
+def _names(asked: Sequence[str], subject: str) -> bool:
+    """Whether a question (in words) is about `subject`, and not about something of theirs."""
+    if subject.casefold() in ("i", "user"):
+        return bool({"i", "my", "me"} & set(asked))
+    wanted = words(subject)
+    starts = range(len(asked) - len(wanted) + 1)
+    return bool(wanted) and any(list(asked[n : n + len(wanted)]) == wanted for n in starts)
+
+
+def _with_sources(hits: Sequence[Hit], found: _Found, store: Store) -> tuple[Hit, ...]:
+    """`hits` with the turn that a fact was read from first, which recall may have ranked lower."""
+    source, fact = found.citations[0], found.citations[-1]
+    records = store.get([source, fact])
+    if source not in records or fact not in records:
+        return tuple(hits)
+    record = records[source]
+    why = (f"fact: {records[fact].text}, read from this",)
+    known = next((hit for hit in hits if hit.id == source), None)
+    first = replace(known, why=(*why, *known.why)) if known else hit_of(record, _FACT, why)
+    return (first, *(hit for hit in hits if hit.id != source))

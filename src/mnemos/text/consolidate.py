@@ -18,7 +18,17 @@ from mnemos.text.encode import analyse
 from mnemos.text.encode.analyse import text_hash
 from mnemos.text.encode.keywords import keywords
 from mnemos.text.forget import retracting
-from mnemos.text.records import VERBATIM, Edge, EdgeKind, Filter, Kind, Operation, OperationKind, Record, Scope
+from mnemos.text.records import (
+    VERBATIM,
+    Edge,
+    EdgeKind,
+    Filter,
+    Kind,
+    Operation,
+    OperationKind,
+    Record,
+    Scope,
+)
 from mnemos.text.retention import Policy
 from mnemos.text.store import Store, Write
 from mnemos.text.write import Encoder
@@ -70,7 +80,11 @@ def run(
     progress("ageing")
     with store.writing():
         faded, expired = _age(store, scope, now)
-        commit(OperationKind.FORGET, retracting(store, [*faded, *expired], now) if faded or expired else [], "age")
+        commit(
+            OperationKind.FORGET,
+            retracting(store, [*faded, *expired], now) if faded or expired else [],
+            "age",
+        )
     return Consolidated(embedded, len(merged) // 2, len(sessions), len(faded), len(expired), tuple(done))
 
 
@@ -128,7 +142,10 @@ def _duplicates(members: Sequence[Record]) -> list[tuple[Record, Record]]:
 
 
 def _near(
-    bag: frozenset[int], record: Record, bags: list[tuple[frozenset[int], Record]], postings: dict[int, list[int]]
+    bag: frozenset[int],
+    record: Record,
+    bags: list[tuple[frozenset[int], Record]],
+    postings: dict[int, list[int]],
 ) -> Record | None:
     if len(bag) < _LONG_ENOUGH:
         return None
@@ -136,7 +153,9 @@ def _near(
     probes = sorted(bag, key=lambda t: len(postings.get(t, ())))[: int(np.ceil((1 - NEAR) * len(bag))) + 1]
     for n in sorted({n for term in probes for n in postings.get(term, ())}):
         other, original = bags[n]
-        if len(bag & other) >= NEAR * len(bag | other) and analyse.numbers(record.text) == analyse.numbers(original.text):
+        if len(bag & other) >= NEAR * len(bag | other) and analyse.numbers(record.text) == analyse.numbers(
+            original.text
+        ):
             return original
     return None
 

@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING
 from mnemos.core.clock import Time
 from mnemos.core.errors import HeldError, InvalidInput
 from mnemos.text.facts import derived_writes, relinked, relinked_around, revived, slot_of
-from mnemos.text.records import VERBATIM, Edge, EdgeKind, Filter, Kind, Operation, OperationKind, Record, dumps
+from mnemos.text.records import (
+    VERBATIM,
+    Edge,
+    EdgeKind,
+    Filter,
+    Kind,
+    Operation,
+    OperationKind,
+    Record,
+    dumps,
+)
 from mnemos.text.store import Receipt, Store, Write
 
 if TYPE_CHECKING:
@@ -73,7 +83,12 @@ def without_support(store: Store, ids: Sequence[str], now: Time) -> list[Write]:
 
 
 def erase(
-    store: Store, records: Sequence[Record], operation: Operation, recall: Recall, encoder: Encoder, ids: Callable[[], str]
+    store: Store,
+    records: Sequence[Record],
+    operation: Operation,
+    recall: Recall,
+    encoder: Encoder,
+    ids: Callable[[], str],
 ) -> Receipt:
     """Remove `records`, every earlier version and merged copy of them, and what was derived from
     them, from every file. Facts that somebody else states too are derived anew from there.
@@ -86,12 +101,16 @@ def erase(
         raise HeldError(f"{', '.join(held[:3])}: under a legal hold; lift it with retain(id, hold=False) first")
     receipt = Receipt(operation.id, hard=True, ids=[r.id for r in chosen], held=held)
     with store.writing():
-        versions = [v for v in _versions(store, chosen, [EdgeKind.SUPERSEDES, EdgeKind.SAME_AS]) if not v.retention.hold]
+        versions = [
+            v for v in _versions(store, chosen, [EdgeKind.SUPERSEDES, EdgeKind.SAME_AS]) if not v.retention.hold
+        ]
         going = {r.id for r in (*chosen, *versions)}
         lost = _orphans(store, going) + _old_sessions(store, chosen, going)
         shared = [r for r in _derived(store, sorted(going)) if r.kind is Kind.FACT and not r.retention.hold]
         gone = going | {r.id for r in (*lost, *shared)}
-        witnesses = store.get([e.to for r in shared for e in r.edges if e.kind is EdgeKind.DERIVED_FROM and e.to not in gone])
+        witnesses = store.get(
+            [e.to for r in shared for e in r.edges if e.kind is EdgeKind.DERIVED_FROM and e.to not in gone]
+        )
         pointing = [a for a, _, _ in store.incoming(sorted(gone), list(EdgeKind)) if a not in gone]
         traces = _traces(store, [*chosen, *versions, *lost, *shared])
         receipt.derived = list(dict.fromkeys(r.id for r in lost if r.id not in going))
@@ -109,7 +128,9 @@ def erase(
 
 def version_before(record: Record, id: str, now: Time) -> Record:
     """The version of `record` that an update at `now` leaves behind, under an id of its own."""
-    return replace(record, id=id, valid_to=now, edges=tuple(e for e in record.edges if e.kind is not EdgeKind.SUPERSEDES))
+    return replace(
+        record, id=id, valid_to=now, edges=tuple(e for e in record.edges if e.kind is not EdgeKind.SUPERSEDES)
+    )
 
 
 def superseding(record: Record, before: Record, now: Time) -> Record:

@@ -27,7 +27,9 @@ class LanguageModel:
         timeout: seconds to wait for a reply.
     """
 
-    def __init__(self, model: str, *, base_url: str | None = None, api_key: str | None = None, timeout: float = 60.0) -> None:
+    def __init__(
+        self, model: str, *, base_url: str | None = None, api_key: str | None = None, timeout: float = 60.0
+    ) -> None:
         self.model = model
         self._base_url = base_url
         self._api_key = api_key or ("none" if base_url else None)
@@ -53,7 +55,9 @@ class LanguageModel:
             tokens = done.usage.total_tokens if done.usage else 0
         except openai.APIStatusError as why:
             # the body may repeat the key: only the status is told
-            raise EndpointError(f"{self.model}: the endpoint answered {why.status_code}: check model, key and base_url") from None
+            raise EndpointError(
+                f"{self.model}: the endpoint answered {why.status_code}: check model, key and base_url"
+            ) from None
         except (openai.OpenAIError, AttributeError, IndexError, TypeError, ValueError) as why:
             raise EndpointError(f"{self.model}: no usable reply ({type(why).__name__}): is the endpoint up?") from None
         if not isinstance(text, str) or not text.strip():

@@ -41,6 +41,12 @@ from mnemos.text.write import Encoder, as_item, clean
 
 log = logging.getLogger(__name__)
 
+# the method `list` hides the built-in inside the class
+_Versions = list[Version]
+_ScopeSizes = list[ScopeSize]
+_Operations = list[Operation]
+_Problems = list[str]
+
 _BATCH = 4096
 """Records that one pass of a bulk `add` prepares before the next; all are one transaction."""
 
@@ -94,7 +100,9 @@ class Memory:
             cache_dir=settings.cache_dir, base_url=settings.base_url, api_key=key,
         )  # fmt: skip
         self._encoder = Encoder(found)
-        self._llm = llm or (LanguageModel(settings.model, base_url=settings.base_url, api_key=key) if settings.model else None)
+        self._llm = llm or (
+            LanguageModel(settings.model, base_url=settings.base_url, api_key=key) if settings.model else None
+        )
         self._store: Store = SQLiteStore(self.path)
         # a seeded memory that is opened again must not make the ids of its first run once more
         self._ids = IdGenerator(self._clock, None if seed is None else seed + (self._store.latest()[0] << 64))
@@ -103,7 +111,9 @@ class Memory:
         self._write_lock = threading.RLock()
         self._closed = False
         if found is None:
-            log.warning("no embedder: this memory finds by words, names and time; pip install 'mnemos[local]' adds meaning")
+            log.warning(
+                "no embedder: this memory finds by words, names and time; pip install 'mnemos[local]' adds meaning"
+            )
 
     # -- write -----------------------------------------------------------------------------
 
@@ -241,12 +251,12 @@ class Memory:
             if item.text != old.text:
                 before = forgetting.version_before(old, self._ids(), now)
                 fresh = forgetting.superseding(fresh, before, now)
-                self._store.commit(operation, [Write(before, *self._encoder.analyse([before], self._store))])
+                self._store.commit(operation, [Write(before, self._encoder.analyse([before], self._store)[0])])
             told_anew = item.text != old.text or item.at != old.at
             if told_anew:
                 self._store.commit(operation, forgetting.without_support(self._store, [id], now))
                 fresh = self._encoder.read(fresh)
-            write = Write(fresh, *self._encoder.analyse([fresh], self._store))
+            write = Write(fresh, self._encoder.analyse([fresh], self._store)[0])
             self._store.commit(operation, [write])
             if told_anew:
                 derived = derived_writes([write], scope, self._store, self._encoder, self._ids, now)
@@ -256,7 +266,14 @@ class Memory:
     # -- read ------------------------------------------------------------------------------
 
     def search(
-        self, query: str, k: int = 10, *, user: str = "", agent: str = "", explain: bool = False, **filters: Any
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        user: str = "",
+        agent: str = "",
+        explain: bool = False,
+        **filters: Any,
     ) -> list[Hit]:
         """The `k` records that best answer `query`, best first, each with its reasons.
 
@@ -288,7 +305,9 @@ class Memory:
         k = _count(k, "k")
         hits = self.search(question, max(k, 10), user=user, agent=agent, explain=False, **filters)
         where = self._filter(user, agent, filters)
-        answer = asking.answer(question, hits, self._store, self._recall, self._encoder, where, self._clock.now(), self._llm)
+        answer = asking.answer(
+            question, hits, self._store, self._recall, self._encoder, where, self._clock.now(), self._llm
+        )
         return replace(answer, hits=answer.hits[:k])
 
     def get(self, id: str, *, user: str = "", agent: str = "") -> Record:
@@ -311,7 +330,7 @@ class Memory:
         where = self._filter(user, agent, filters)
         return [*self._store.find(where, self._clock.now(), limit=limit, after=clean(after, "after"), hidden=hidden)]
 
-    def history(self, id: str, *, user: str = "", agent: str = "") -> "list[Version]":  # noqa: UP037
+    def history(self, id: str, *, user: str = "", agent: str = "") -> _Versions:
         """Every version of a record, oldest first, with the operation that made it; the version
         is None where a hard forget erased it."""
         versions = self._store.history(id)
@@ -348,6 +367,7 @@ class Memory:
         scope = self._scope(user, agent)
         if id is not None and not isinstance(id, Iterable):
             raise InvalidInput(f"id is {id!r}: give an id, or a list of them")
+        filters = {name: value for name, value in filters.items() if value is not None}
         ids = [id] if isinstance(id, str) else None if id is None else list_(id)
         if ids is not None and (filters or everything):
             raise InvalidInput("forget what? Give ids, or a filter, not both")
@@ -416,7 +436,9 @@ class Memory:
             record = self._of(id, scope)
             if ttl is not None and not (isinstance(ttl, int | float) and 0 < ttl < float("inf")):
                 raise InvalidInput(f"ttl is {ttl!r}: give seconds, more than 0")
-            moment = self._clock.now() + ttl if ttl is not None else None if expires_at is None else parse_time(expires_at)
+            moment = (
+                self._clock.now() + ttl if ttl is not None else None if expires_at is None else parse_time(expires_at)
+            )
             kept = record.retention
             retention = replace(
                 kept,
@@ -445,7 +467,9 @@ class Memory:
 
     # -- consolidate -----------------------------------------------------------------------
 
-    def consolidate(self, *, user: str = "", agent: str = "", progress: Callable[[str], None] | None = None) -> Consolidated:
+    def consolidate(
+        self, *, user: str = "", agent: str = "", progress: Callable[[str], None] | None = None
+    ) -> Consolidated:
         """Tidy up: embed what has no vector yet, merge duplicates, sum up sessions, age by policy,
         let expired records go. Each step is one operation that `undo` takes back."""
         scope = self._scope(user, agent)
@@ -478,11 +502,11 @@ class Memory:
             "index": "exact" if corpus.vectors.exact else "approximate",
         }
 
-    def scopes(self) -> "list[ScopeSize]":  # noqa: UP037
+    def scopes(self) -> _ScopeSizes:
         """Every scope with its counts: for whoever owns the file, not for a user of it."""
         return self._store.scopes()
 
-    def operations(self, *, user: str = "", agent: str = "", limit: int = 50) -> "list[Operation]":  # noqa: UP037
+    def operations(self, *, user: str = "", agent: str = "", limit: int = 50) -> _Operations:
         """The newest operations of the scope first; their ids are what `undo` takes."""
         return self._store.operations(self._scope(user, agent), _count(limit, "limit"))
 
@@ -496,7 +520,7 @@ class Memory:
         with self._write_lock:
             return portable.import_(self._store, Path(path), self._encoder, progress)
 
-    def check(self) -> "list[str]":  # noqa: UP037
+    def check(self) -> _Problems:
         """What is wrong with the store or the index; empty when all is sound."""
         return [*self._store.check(), *portable.check_index(self._store, self._recall, self._encoder)]
 
@@ -515,7 +539,9 @@ class Memory:
     def __enter__(self) -> Memory:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     # -- helpers ---------------------------------------------------------------------------

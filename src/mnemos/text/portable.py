@@ -56,7 +56,12 @@ def export(store: Store, path: Path, model: str, progress: Callable[[int], None]
             for name, value in store.settings():
                 put({"setting": name, "value": value})
             for name, id, hash, vector in store.all_vectors():
-                row = {"vector": b64encode(vector.tobytes()).decode(), "of": id, "model": name, "hash": hash.hex()}
+                row = {
+                    "vector": b64encode(vector.tobytes()).decode(),
+                    "of": id,
+                    "model": name,
+                    "hash": hash.hex(),
+                }
                 put(row)
             put({"end": digest.hexdigest()})
         temporary.replace(path)
@@ -139,7 +144,9 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     what = "is no mnemos export" if number == 1 else f"is cut off or damaged at line {number}"
                     raise InvalidInput(f"{path} {what}; nothing was imported (other formats: `mnemos import`)")
                 if number == 1 and line["mnemos"] != FORMAT:
-                    raise InvalidInput(f"{path} has format {line['mnemos']}, this version reads {FORMAT}: upgrade mnemos")
+                    raise InvalidInput(
+                        f"{path} has format {line['mnemos']}, this version reads {FORMAT}: upgrade mnemos"
+                    )
                 end = line.get("end", "") if "mnemos" not in line else None
                 if end and end != digest.hexdigest():
                     raise InvalidInput(f"{path} was changed since it was written; nothing was imported")

@@ -154,7 +154,9 @@ def to_dict(record: Record) -> dict[str, Any]:
         out["edges"] = [[str(e.kind), e.to, e.weight] for e in record.edges]
     if record.retention != Retention():
         out["retention"] = {
-            "expires_at": record.retention.expires_at, "pin": record.retention.pin, "hold": record.retention.hold
+            "expires_at": record.retention.expires_at,
+            "pin": record.retention.pin,
+            "hold": record.retention.hold,
         }
     return out
 

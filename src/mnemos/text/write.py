@@ -25,7 +25,7 @@ from mnemos.text.encode.embedder import Embedder
 from mnemos.text.encode.entities import canonical, entities
 from mnemos.text.encode.facts import Fact, facts
 from mnemos.text.records import VERBATIM, Edge, EdgeKind, Item, Kind, Record, Scope, dumps
-from mnemos.text.store import Analysis, Store, Unit, Write
+from mnemos.text.store import Analysis, Store, Unit
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,9 @@ def as_item(value: str | Mapping[str, Any] | Item) -> Item:
     elif isinstance(value, Mapping):
         unknown = set(value) - set(_ITEM_FIELDS)
         if unknown:
-            raise InvalidInput(f"no field {sorted(unknown, key=str)[0]!r} in a memory: there are {', '.join(_ITEM_FIELDS)}")
+            raise InvalidInput(
+                f"no field {sorted(unknown, key=str)[0]!r} in a memory: there are {', '.join(_ITEM_FIELDS)}"
+            )
         fields = dict(value)
     else:
         raise InvalidInput(f"cannot remember a {type(value).__name__}: give text, a dict or an Item")
@@ -182,7 +184,10 @@ def cut(text: str) -> list[str]:
         return [text]
     spans = passages(text, limit=1000)
     if len(spans) > _UNITS:
-        log.warning("a text of %s characters is found by meaning in its first part only, by words in all", f"{len(text):,}")
+        log.warning(
+            "a text of %s characters is found by meaning in its first part only, by words in all",
+            f"{len(text):,}",
+        )
     return [text[a:b] for a, b in spans[:_UNITS]] or [text[:1000]]
 
 
@@ -230,4 +235,3 @@ def _traits(record: Record) -> int:
     if record.data.get("dates"):
         traits |= analyse.Trait.DATED
     return int(traits)
-

@@ -98,9 +98,7 @@ def test_a_wrong_name_lists_the_right_ones(name):
         resolve(name)
 
 
-@pytest.mark.parametrize(
-    "name", ["openai:", "openai:@3", "openai:m@", "openai:m@0", "openai:m@-1", "openai:m@x"]
-)
+@pytest.mark.parametrize("name", ["openai:", "openai:@3", "openai:m@", "openai:m@0", "openai:m@-1", "openai:m@x"])
 def test_a_malformed_endpoint_name_is_refused(name):
     with pytest.raises(InvalidInput, match="dimensions"):
         resolve(name)

@@ -61,8 +61,7 @@ class Handler(BaseHTTPRequestHandler):
 def good(body):
     dim = body.get("dimensions", 6)
     entries = [
-        {"object": "embedding", "index": i, "embedding": vector(text, dim)}
-        for i, text in enumerate(body["input"])
+        {"object": "embedding", "index": i, "embedding": vector(text, dim)} for i, text in enumerate(body["input"])
     ]
     usage = {"prompt_tokens": 1, "total_tokens": 1}
     return 200, {"object": "list", "model": body["model"], "data": entries[::-1], "usage": usage}

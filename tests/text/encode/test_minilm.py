@@ -67,9 +67,7 @@ def test_threads_share_one_model(weights, cache, sentences, alone):
         np.testing.assert_allclose(vectors, alone["minilm-f32"], atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "\0", "a\0b", "\ud800", " \n\t", "\u200b", "\U0001f600" * 50, "[SEP]", "x" * 500]
-)
+@pytest.mark.parametrize("text", ["", "\0", "a\0b", "\ud800", " \n\t", "\u200b", "\U0001f600" * 50, "[SEP]", "x" * 500])
 def test_odd_texts_get_unit_vectors(f32, text):
     vector = f32.embed([text])[0]
     assert abs(float(vector @ vector) - 1) < 1e-5

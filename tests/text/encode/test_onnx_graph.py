@@ -20,9 +20,7 @@ from mnemos.text.encode.onnx_graph import compose, open_graph
 def oracle(weights, sentences):
     """The reference in float64, sentence by sentence."""
     tensors = {
-        k: v.astype(np.float64)
-        for k, v in load_file(weights / "model.safetensors").items()
-        if v.dtype.kind == "f"
+        k: v.astype(np.float64) for k, v in load_file(weights / "model.safetensors").items() if v.dtype.kind == "f"
     }
     inputs = Inputs(weights / "model.safetensors")
     ids = WordPieces(weights / "tokenizer.json")(sentences)

@@ -31,9 +31,7 @@ def test_a_reloaded_table_is_identical_and_not_distilled_again(f32, vocabulary, 
         raise AssertionError("distilled again")
 
     seen = []
-    made = Static(
-        32, cache_dir=tmp_path, teacher=f32, vocabulary=vocabulary, progress=lambda *step: seen.append(step)
-    )
+    made = Static(32, cache_dir=tmp_path, teacher=f32, vocabulary=vocabulary, progress=lambda *step: seen.append(step))
     texts = ["dog cat", "summer river bank"]
     first = made.embed(texts)
     assert seen[-1] == (len(vocabulary) + 1, len(vocabulary) + 1)  # and [UNK]
@@ -61,9 +59,7 @@ def test_other_vocabularies_and_dimensions_are_other_files(f32, vocabulary, tmp_
 
 
 @settings(deadline=None, max_examples=50, derandomize=True)
-@given(
-    words=st.lists(st.sampled_from(WORDS), min_size=1, max_size=12), seed=st.randoms(use_true_random=False)
-)
+@given(words=st.lists(st.sampled_from(WORDS), min_size=1, max_size=12), seed=st.randoms(use_true_random=False))
 def test_word_order_does_not_matter_and_length_is_one(static, words, seed):
     shuffled = words[:]
     seed.shuffle(shuffled)
@@ -77,9 +73,7 @@ def test_a_text_is_the_weighted_sum_of_its_words(static):
     pieces, table, _ = static.load()
     ids = [pieces.vocabulary[word] for word in ("dog", "guitar", "dog")]
     expected = table[ids].sum(0)
-    np.testing.assert_allclose(
-        static.embed(["dog guitar dog"])[0], expected / np.linalg.norm(expected), atol=1e-6
-    )
+    np.testing.assert_allclose(static.embed(["dog guitar dog"])[0], expected / np.linalg.norm(expected), atol=1e-6)
 
 
 def test_rarer_words_weigh_more(static, vocabulary):
@@ -106,9 +100,7 @@ def test_unknown_words_do_not_move_a_known_one(static):
 
 def test_batches_equal_single_texts_and_none_give_no_rows(static):
     texts = ["dog", "", "cat money", "river " * 2000]
-    np.testing.assert_allclose(
-        static.embed(texts), np.concatenate([static.embed([t]) for t in texts]), atol=1e-6
-    )
+    np.testing.assert_allclose(static.embed(texts), np.concatenate([static.embed([t]) for t in texts]), atol=1e-6)
     assert static.embed([]).shape == (0, 64)
 
 

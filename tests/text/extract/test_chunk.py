@@ -111,9 +111,7 @@ _TEXT = st.one_of(
 
 @settings(max_examples=300, derandomize=True)
 @given(_TEXT, st.integers(1, 60), st.integers(0, 59))
-def test_spans_cover_all_but_whitespace_in_order_and_within_the_limit(
-    text: str, limit: int, overlap: int
-) -> None:
+def test_spans_cover_all_but_whitespace_in_order_and_within_the_limit(text: str, limit: int, overlap: int) -> None:
     overlap = min(overlap, limit - 1)
     for spans in (sentences(text), passages(text, limit=limit, overlap=overlap), passages(text, limit=limit)):
         covered = set()
@@ -128,9 +126,7 @@ def test_spans_cover_all_but_whitespace_in_order_and_within_the_limit(
     assert all(left[1] <= right[0] for left, right in itertools.pairwise(plain))
 
 
-@pytest.mark.parametrize(
-    "piece", ["a", ". ", "\n", " ", "😊", '"', "# a\n", "...", "Dr. ", "\n ", "```\n", "。"]
-)
+@pytest.mark.parametrize("piece", ["a", ". ", "\n", " ", "😊", '"', "# a\n", "...", "Dr. ", "\n ", "```\n", "。"])
 def test_long_adversarial_text_is_finished(piece: str) -> None:
     text = (piece * 200_000)[:200_000]
     sentences(text)

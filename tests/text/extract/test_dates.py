@@ -281,7 +281,7 @@ def test_any_text_and_any_moment_is_answered(text: str, at: float | None) -> Non
 _PIECES = """the last next this past week month year weekend day before after of since in on by early late 7
     31 29th 2023 May February Friday sun Sat. summer winter ago a few two couple yesterday tonight
     morning and – to , . ? ſunday Kelvin ıf İ \ud800 \x00 \u202e שלום 😊 1990s christmas half an hour
-    0000 9999-12-31 00/00/0000""".split()  # noqa: SIM905
+    0000 9999-12-31 00/00/0000""".split()
 
 
 @settings(max_examples=300, derandomize=True)

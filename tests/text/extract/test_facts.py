@@ -252,7 +252,7 @@ def test_any_text_is_answered_with_spans_inside(text: str, speaker: str, at: flo
 
 _PIECES = """I my My Anna Anna's we live lives in at from to moved work works as a nurse the dog
     named Max favourite food is are love hate and , . ? ! " “ married birthday on May 7th 2021 yesterday
-    if not 's 'm \ud800 \x00 \u202e 😊 started joined""".split()  # noqa: SIM905
+    if not 's 'm \ud800 \x00 \u202e 😊 started joined""".split()
 
 
 @settings(max_examples=300, derandomize=True)

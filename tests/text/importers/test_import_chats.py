@@ -124,9 +124,7 @@ def test_claude_reads_text_blocks_and_falls_back_to_text(read, put):
     assert items[0].session == "u1"
     assert items[0].metadata == {"file": "conversations.json", "message": "m1", "title": "Trip"}
     why = " ".join(s.why for s in skipped)
-    assert all(
-        word in why for word in ("block(s)", "sender tool", "attachment", "not an object", "chat_messages")
-    )
+    assert all(word in why for word in ("block(s)", "sender tool", "attachment", "not an object", "chat_messages"))
 
 
 @pytest.mark.parametrize(("name", "value"), [("chatgpt", conversation()), ("claude", CLAUDE)])

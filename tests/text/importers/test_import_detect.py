@@ -95,9 +95,7 @@ def test_an_interrupted_import_started_again_doubles_nothing(put, tmp_path):
 def test_any_part_of_the_wrong_shape_is_skipped_or_refused_but_never_a_traceback(name, data):
     value = copy.deepcopy(SMALL[name])
     holder, key = data.draw(st.sampled_from(list(_places(value))))
-    holder[key] = data.draw(
-        st.sampled_from([None, 5, 1e400, -1e18, True, "", "x", "\ud800", [], [5], {}, {"a": 5}])
-    )
+    holder[key] = data.draw(st.sampled_from([None, 5, 1e400, -1e18, True, "", "x", "\ud800", [], [5], {}, {"a": 5}]))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "conversations.json")
         path.write_text(json.dumps([value]))

@@ -1,6 +1,6 @@
 """A fresh process that opens a store and searches once: prints seconds and megabytes as JSON.
 
-    python -m mnemos.bench.tasks._cold STORE EMBEDDER QUESTION
+python -m mnemos.bench.tasks._cold STORE EMBEDDER QUESTION
 """
 
 from __future__ import annotations

@@ -59,7 +59,8 @@ def _bm25(postings: Postings, question: str) -> NDArray[np.float32]:
 def _entities(records: Sequence[Record], question: str) -> NDArray[np.float32]:
     asked = {name_hash(canonical(name)) for name in entities(question)}
     return np.array(
-        [len(asked & {name_hash(canonical(n)) for n in (*r.data.get("entities", ()), r.speaker)}) for r in records], np.float32
+        [len(asked & {name_hash(canonical(n)) for n in (*r.data.get("entities", ()), r.speaker)}) for r in records],
+        np.float32,
     )
 
 

@@ -10,7 +10,24 @@ from mnemos.text.encode.chunk import sentences
 from mnemos.text.records import Item
 
 _PEOPLE = ("Tamsin", "Emeka")
-_SYLLABLES = ("ka", "lo", "mi", "ren", "ta", "su", "vel", "ora", "dim", "pe", "shu", "nar", "bei", "lun", "gos", "tri")
+_SYLLABLES = (
+    "ka",
+    "lo",
+    "mi",
+    "ren",
+    "ta",
+    "su",
+    "vel",
+    "ora",
+    "dim",
+    "pe",
+    "shu",
+    "nar",
+    "bei",
+    "lun",
+    "gos",
+    "tri",
+)
 _RARE = 30_000
 _SESSION = 20
 

@@ -19,8 +19,8 @@ from mnemos.bench.metrics import auroc, bootstrap_ci, locomo_score, recall_at, r
 from mnemos.bench.results import Result
 from mnemos.bench.runner import Progress, TaskOptions, task
 from mnemos.bench.tasks._signals import systems
-from mnemos.core.errors import InvalidInput
 from mnemos.core.clock import FixedClock
+from mnemos.core.errors import InvalidInput
 from mnemos.text.importers.locomo import Conversation, Question, load_locomo
 from mnemos.text.memory import Memory
 
@@ -50,7 +50,9 @@ def locomo(options: LocomoOptions, progress: Progress) -> Result:
     for number, conversation in enumerate(conversations):
         progress(f"conversation {conversation.sample_id}", number, len(conversations))
         _run(conversation, options.embedder, scores, asked)
-    rows = [{"system": name, **{m: round(float(np.mean(v)), 4) for m, v in found.items()}} for name, found in scores.items()]
+    rows = [
+        {"system": name, **{m: round(float(np.mean(v)), 4) for m, v in found.items()}} for name, found in scores.items()
+    ]
     ours = scores["mnemos"]
     measures = {name: float(np.mean(values)) for name, values in ours.items()}
     for k in _KS:
@@ -73,7 +75,10 @@ def locomo(options: LocomoOptions, progress: Progress) -> Result:
 def _run(conversation: Conversation, embedder: str, scores: Any, asked: _Asked) -> None:
     last = max((item.at for item in conversation.items if item.at is not None), default=0.0)
     clock = FixedClock(last + 86400)
-    with tempfile.TemporaryDirectory() as folder, Memory(Path(folder) / "locomo.mnemos", embedder=embedder, clock=clock) as memory:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Memory(Path(folder) / "locomo.mnemos", embedder=embedder, clock=clock) as memory,
+    ):
         ids = memory.add([replace(item, key="") for item in conversation.items])
         ref = dict(zip(ids, (str(item.metadata["dia_id"]) for item in conversation.items), strict=True))
         session = {str(item.metadata["dia_id"]): item.session for item in conversation.items}
@@ -81,7 +86,12 @@ def _run(conversation: Conversation, embedder: str, scores: Any, asked: _Asked) 
         for question in conversation.questions:
             if question.evidence and question.category != ADVERSARIAL:
                 for name, ranking in rankings.items():
-                    _score(scores[name], question, [ref[id] for id in ranking(question.question, _DEPTH)], session)
+                    _score(
+                        scores[name],
+                        question,
+                        [ref[id] for id in ranking(question.question, _DEPTH)],
+                        session,
+                    )
             answer = memory.ask(question.question)
             asked.add(question, answer.text, answer.confidence, answer.hits[0].score if answer.hits else 0.0)
 

@@ -45,7 +45,9 @@ def longmemeval(options: LongMemEvalOptions, progress: Progress) -> Result:
         _run(instance, options.embedder, scores)
     if not scores:
         raise InvalidInput(f"{options.data} has no question with a session to find")
-    rows = [{"system": name, **{m: round(float(np.mean(v)), 4) for m, v in found.items()}} for name, found in scores.items()]
+    rows = [
+        {"system": name, **{m: round(float(np.mean(v)), 4) for m, v in found.items()}} for name, found in scores.items()
+    ]
     ours = scores["mnemos"]
     return Result(
         name="longmemeval",
@@ -53,7 +55,9 @@ def longmemeval(options: LongMemEvalOptions, progress: Progress) -> Result:
         rows=rows,
         config={"data": options.data.name, "embedder": options.embedder},
         size={
-            "histories": len(instances), "turns": sum(len(i.items) for i in instances), "questions": len(ours["hit@5"]),
+            "histories": len(instances),
+            "turns": sum(len(i.items) for i in instances),
+            "questions": len(ours["hit@5"]),
         },  # fmt: skip
         seeds=[options.seed],
     )
@@ -74,7 +78,7 @@ def _run(instance: Instance, embedder: str, scores: dict[str, dict[str, list[flo
         for question in questions:
             for name, ranking in rankings.items():
                 found = list(dict.fromkeys(session[id] for id in ranking(question.question, _DEPTH)))
-                gains = {s: 1.0 for s in question.gold_sessions}
+                gains = dict.fromkeys(question.gold_sessions, 1.0)
                 for k in _KS:
                     scores[name][f"recall@{k}"].append(recall_at(found, question.gold_sessions, k))
                     scores[name][f"hit@{k}"].append(hit_at(found, question.gold_sessions, k))

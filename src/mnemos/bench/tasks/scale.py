@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,9 @@ def _ingest(memory: Memory, embedder: Embedder | None, items: list[Any], progres
         progress("ingesting", start, len(items))
         part = items[start : start + _SLICE]
         # the limit first on one slice, ours first on the next
-        sides: list[Callable[[], object]] = [lambda part=part: memory.add(part)]
+        sides: list[Callable[[], object]] = [partial(memory.add, part)]
         if embedder is not None:
-            sides.insert(start // _SLICE % 2, lambda part=part: embedder.embed([item.text for item in part]))
+            sides.insert(start // _SLICE % 2, partial(embedder.embed, [item.text for item in part]))
         for side in sides:
             begin = time.perf_counter()
             side()
@@ -95,7 +96,10 @@ def _ingest(memory: Memory, embedder: Embedder | None, items: list[Any], progres
             ours, alone = (ours + seconds, alone) if is_ours else (ours, alone + seconds)
     found = {"ingest turns/s": round(len(items) / ours, 1)}
     if embedder is not None:
-        found |= {"embedder alone turns/s": round(len(items) / alone, 1), "ingest / limit": round(alone / ours, 3)}
+        found |= {
+            "embedder alone turns/s": round(len(items) / alone, 1),
+            "ingest / limit": round(alone / ours, 3),
+        }
     return found
 
 
@@ -115,7 +119,11 @@ def _single(memory: Memory, embedder: Embedder | None, texts: list[str], folder:
             limit.append(middle - begin)
     (folder / "probe").unlink()
     p50, bound = float(np.median(ours)), float(np.median(limit))
-    return {"add p50 ms": round(p50 * 1e3, 2), "add limit ms": round(bound * 1e3, 2), "add / limit": round(p50 / bound, 2)}
+    return {
+        "add p50 ms": round(p50 * 1e3, 2),
+        "add limit ms": round(bound * 1e3, 2),
+        "add / limit": round(p50 / bound, 2),
+    }
 
 
 def _search(memory: Memory, asked: list[str]) -> dict[str, float]:

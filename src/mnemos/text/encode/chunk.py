@@ -72,9 +72,9 @@ def passages(text: str, *, limit: int = 1000, overlap: int = 0) -> list[Span]:
 _ABBREVIATIONS = frozenset(
     """mr mrs ms dr prof st jr sr rev gen sen rep gov capt col lt sgt mt ft vs viz cf al fig figs eq no
     nos vol pp ed eds approx dept est inc ltd corp co bros ave blvd rd apt tel ext e.g i.e jan feb
-    mar apr jun jul aug sep sept oct nov dec u.s u.k u.n d.c bzw z.b d.h""".split()  # noqa: SIM905
+    mar apr jun jul aug sep sept oct nov dec u.s u.k u.n d.c bzw z.b d.h""".split()
 )
-_BEFORE_SMALL = frozenset("etc a.m p.m inc ltd co corp jr sr u.s u.k ph.d".split())  # noqa: SIM905
+_BEFORE_SMALL = frozenset("etc a.m p.m inc ltd co corp jr sr u.s u.k ph.d".split())
 _EMOJI = "\u2600-\u27bf\u2b50\u2b55\ufe0f\u200d\U0001f000-\U0001faff"
 _BORDER = re.compile(
     rf"(?<![.!?…])[.!?…]++[\"'”’»)\]}}*_]*+(?:[ \t]?[{_EMOJI}]++)?+"  # Latin, with what clings to it

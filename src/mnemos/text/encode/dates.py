@@ -68,9 +68,7 @@ def find_dates(text: str, at: Time | None = None) -> list[DateSpan]:
         text: anything; never raises.
         at: when it was said, UTC seconds; without it only absolute expressions resolve.
     """
-    return [
-        DateSpan(text[h.begin : h.stop], _seconds(h.days[0]), _seconds(h.days[1])) for h in _hits(text, at)
-    ]
+    return [DateSpan(text[h.begin : h.stop], _seconds(h.days[0]), _seconds(h.days[1])) for h in _hits(text, at)]
 
 
 def question_window(question: str, asked_at: Time | None = None) -> DateSpan | None:
@@ -212,11 +210,7 @@ def _prefix(m: re.Match[str], now: Now | None, days: Days) -> Days | None:
         day = WEEKDAY[m["wd"][:3].lower()]
         if relation == "of":
             return (lo + day, lo + day + 1) if size == 7 else None
-        start = (
-            lo - 1 - (weekday_of(lo - 1) - day) % 7
-            if relation == "before"
-            else hi + (day - weekday_of(hi)) % 7
-        )
+        start = lo - 1 - (weekday_of(lo - 1) - day) % 7 if relation == "before" else hi + (day - weekday_of(hi)) % 7
         return (start, start + 1)
     low, high = amount(m["n"]) if m["n"] else (1, 1)
     if relation == "of":
@@ -301,9 +295,7 @@ def _ago(m: re.Match[str], now: Now | None) -> Days | None:
     unit, sign = m["unit"].lower(), -1 if m["way"].lower() in {"ago", "back"} else 1
     high = max([high, *(amount(m[n])[1] for n in ("n2", "n3") if m[n])])
     if m["half"] or m["plus"] or m["more"]:
-        unit, size = {"decade": ("year", 10), "year": ("month", 12), "hour": ("minute", 60)}.get(
-            unit, ("", 0)
-        )
+        unit, size = {"decade": ("year", 10), "year": ("month", 12), "hour": ("minute", 60)}.get(unit, ("", 0))
         low, high = (size // 2 if m["half"] else n * size + size // 2 for n in (low, high))
     if unit in {"hour", "minute", "second"}:
         size = {"h": 3600, "m": 60, "s": 1}[unit[0]]
@@ -355,12 +347,7 @@ def _month_year(m: re.Match[str], now: Now | None) -> Days | None:
 def _bare_month(m: re.Match[str], now: Now | None) -> Days | None:
     name, how = m["m"], plain(m["dir"] or m["prep"])
     named = name.lower() in {"april", "may", "june", "august"}  # names of people too
-    if (
-        now is None
-        or not how
-        or (named and how == "by")
-        or not sure_month(name, how in {"in", "early", "mid", "late"})
-    ):
+    if now is None or not how or (named and how == "by") or not sure_month(name, how in {"in", "early", "mid", "late"}):
         return None
     if how == "this" and name == "May" and m.start() == 0:
         return None  # "This May be"

@@ -138,9 +138,7 @@ def _model_and_dim(name: str) -> tuple[str, int | None]:
     if not at:
         model, dim = dim, ""
     if not model or (at and not (dim.isdecimal() and int(dim) > 0)):
-        raise InvalidInput(
-            f"{name!r} names no model: write 'openai:<model>' or 'openai:<model>@<dimensions>'"
-        )
+        raise InvalidInput(f"{name!r} names no model: write 'openai:<model>' or 'openai:<model>@<dimensions>'")
     return model, int(dim) if dim else None
 
 

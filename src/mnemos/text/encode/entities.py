@@ -91,7 +91,7 @@ _PERSONAL = re.compile(
     r"wanted|knows|knew|gave|married|adopted|visited|joined|enjoys?|called|texted|invited|introduced|helped|"
     r"taught|bought|recommended|got|met)\b)"
 )
-_SMALL_WORDS = frozenset("a an the and or of to in on at for with from by is as but de la my your".split())  # noqa: SIM905
+_SMALL_WORDS = frozenset("a an the and or of to in on at for with from by is as but de la my your".split())
 
 NO_NAMES = frozenset(
     """i i'm i've i'd i'll im ive id ill a an the this that these those it it's its he he's she she's we
@@ -121,7 +121,7 @@ NO_NAMES = frozenset(
     made bought found got tried started finished way oof yum cheers bummer agreed appreciate long trust
     stuff almost hard moments events whenever together little big life art books having doing getting tv
     pc diy faq ps qa id url pdf ceo cto hr ok' x'mas t-shirt t-shirts x-ray e.g i.e p.s a.m p.m aka eta
-    rsvp user assistant system human note edit update question answer image photo pic video step""".split()  # noqa: SIM905
+    rsvp user assistant system human note edit update question answer image photo pic video step""".split()
 )
 """Words that are capitalised for other reasons than being a name: openers, weekdays, chat abbreviations."""
 
@@ -147,11 +147,7 @@ def _bare(word: str) -> str:
     """`word` without a possessive or a contracted verb."""
     for mark in ("'", "’"):
         head, found, tail = word.rpartition(mark)
-        if (
-            found
-            and tail.lower() in {"s", "ll", "d", "re", "ve", "m", "t"}
-            and head.lower() not in {"o", "d"}
-        ):
+        if found and tail.lower() in {"s", "ll", "d", "re", "ve", "m", "t"} and head.lower() not in {"o", "d"}:
             return head if tail.lower() != "t" else word
     return word
 
@@ -207,15 +203,9 @@ def _name(run: list[_Token], text: str, known: set[str], within: set[str]) -> li
 def _vouched(token: _Token, text: str, within: set[str]) -> bool:
     """Whether a word that opens a sentence is a name all the same."""
     word, end = token[2], token[1]
-    if (
-        (word.isupper() and len(word) > 1)
-        or any(c.isupper() or c.isdigit() for c in word[1:])
-        or word in within
-    ):
+    if (word.isupper() and len(word) > 1) or any(c.isupper() or c.isdigit() for c in word[1:]) or word in within:
         return True
-    return (
-        not word.lower().endswith(("ing", "ly", "ed")) and _PERSONAL.match(text[end : end + 40]) is not None
-    )
+    return not word.lower().endswith(("ing", "ly", "ed")) and _PERSONAL.match(text[end : end + 40]) is not None
 
 
 def _quoted(text: str) -> list[tuple[int, str]]:

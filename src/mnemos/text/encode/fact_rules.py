@@ -82,9 +82,7 @@ _GAIN = (
 _MOVED = r"(?:moved|relocated|emigrated|immigrated)(?:\s(?:back|here|over|out|away|again|house)){0,2}"
 _O = r"(?P<o>(?:[^.,;:!?…\n()\"“”]|(?<=St|Dr|Mt|Mr)\.(?=\s)|(?<=[A-Z])\.(?=[A-Z])){1,70})"
 _OS = r"(?P<o>[^.;:!?…\n()\"“”]{1,120})"
-_END = (
-    r"(?=[.,;!)]|\s*\Z|\s(?:and|but|because|so|now|again|since|last|in|with|to|too|of|at|by|for|who|here)\b)"
-)
+_END = r"(?=[.,;!)]|\s*\Z|\s(?:and|but|because|so|now|again|since|last|in|with|to|too|of|at|by|for|who|here)\b)"
 
 
 @cache
@@ -325,11 +323,7 @@ def _as_is(raw: str, said: Sentence) -> list[str]:
 def _day(raw: str, said: Sentence) -> list[str]:
     """A birthday: day and month."""
     found = find_dates(raw, 0.0 if said.at is None else said.at)
-    if (
-        not found
-        or found[0].end - found[0].start > 86400
-        or (said.at is None and not _MONTH_NAME.search(raw))
-    ):
+    if not found or found[0].end - found[0].start > 86400 or (said.at is None and not _MONTH_NAME.search(raw)):
         return []
     return [" ".join(format_span(found[0]).split()[:2])]
 
@@ -394,9 +388,7 @@ _NO_PLACE = re.compile(
     r"(?:the|that|this|there|here|bed|home|town|general|peace|fear|hell|heaven|danger|love|fact|work|you)\Z"
 )
 _CAP = r"[^\W\d_a-z][^\W_]*(?:[.&'’-][^\W_]+)*"
-_PROPER = re.compile(
-    rf"(?:the\s)?{_CAP}(?:\.?\s(?:(?:of|de|la|le|the|and\sthe|du|van|von|&)\s)?{_CAP}){{0,5}}"
-)
+_PROPER = re.compile(rf"(?:the\s)?{_CAP}(?:\.?\s(?:(?:of|de|la|le|the|and\sthe|du|van|von|&)\s)?{_CAP}){{0,5}}")
 _MONTH_NAME = re.compile(r"\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\b", re.IGNORECASE)
 
 

@@ -166,9 +166,7 @@ _UNREAL = re.compile(
     re.IGNORECASE,
 )
 _VAGUE_KIND = re.compile(r"(?:part|thing|one|moment|memory|bit|way|time)\b")
-_THIRD = re.compile(
-    r"(?:lives|works|loves|likes|hates|enjoys|adores|dislikes|has|owns|resides|comes|is)\Z", re.I
-)
+_THIRD = re.compile(r"(?:lives|works|loves|likes|hates|enjoys|adores|dislikes|has|owns|resides|comes|is)\Z", re.I)
 _FIRST = re.compile(r"(?:live|work|love|like|hate|enjoy|adore|dislike|have|own|reside|come|am)\Z", re.I)
 
 

@@ -67,7 +67,7 @@ _CHAT = frozenset(
     loves loved would could might may us im ive dont cant can't don't i'm i've i'll i'd it's that's what's
     you're you've we're we've they're let's there's he's she's isn't wasn't won't didn't doesn't couldn't
     wouldn't been since though although another every hope wish guess since catch chat talk talked long
-    help helps helped believe remember excited proud take care check gonna wanna""".split()  # noqa: SIM905
+    help helps helped believe remember excited proud take care check gonna wanna""".split()
 )
 
 

@@ -76,9 +76,7 @@ class MiniLM:
         texts = checked(texts)
         return self.embed_ids(self.load()[0](texts)) if texts else np.zeros((0, DIM), np.float32)
 
-    def embed_ids(
-        self, ids: Sequence[Sequence[int]], progress: Callable[[int, int], None] | None = None
-    ) -> Vectors:
+    def embed_ids(self, ids: Sequence[Sequence[int]], progress: Callable[[int, int], None] | None = None) -> Vectors:
         """Vectors of texts that are token ids already, [CLS] and [SEP] included.
 
         Args:
@@ -221,9 +219,7 @@ class Inputs:
     def __init__(self, path: Path) -> None:
         self._words = _map_tensor(path, "embeddings.word_embeddings.weight")
         kind = _map_tensor(path, "embeddings.token_type_embeddings.weight")[0]
-        self._places = np.array(
-            _map_tensor(path, "embeddings.position_embeddings.weight")[:MAX_TOKENS] + kind
-        )
+        self._places = np.array(_map_tensor(path, "embeddings.position_embeddings.weight")[:MAX_TOKENS] + kind)
 
     def __call__(self, ids: Sequence[Sequence[int]]) -> Vectors:
         """[B, T, 384] of B texts of T tokens each."""
@@ -254,9 +250,7 @@ def fingerprint(weights: Path) -> str:
 
 def _fetch() -> Path:
     if not installed("huggingface_hub"):
-        raise EndpointError(
-            f"the weights of {REPOSITORY} are not here: pip install huggingface_hub to fetch them"
-        )
+        raise EndpointError(f"the weights of {REPOSITORY} are not here: pip install huggingface_hub to fetch them")
     folder = _from_hub(local=False)
     if folder is None:
         raise EndpointError(

@@ -131,9 +131,7 @@ def distil(
     return projected
 
 
-def _weighted(
-    ids: NDArray[np.int64], rows: NDArray[np.float16], vocabulary: dict[str, int]
-) -> tuple[Vectors, int]:
+def _weighted(ids: NDArray[np.int64], rows: NDArray[np.float16], vocabulary: dict[str, int]) -> tuple[Vectors, int]:
     """The table by token id, each row times log(1 + rank); zero for what was not distilled."""
     unknown = vocabulary["[UNK]"]
     table = np.zeros((max(vocabulary.values()) + 1, rows.shape[1]), np.float32)

@@ -113,9 +113,7 @@ def head(path: Path) -> bytes:
 
 def unreadable(path: Path | str, why: BaseException) -> InvalidInput:
     """The error for a file that broke off while it was read."""
-    return InvalidInput(
-        f"{path} cannot be read ({why or type(why).__name__}): it is damaged or cut off, get it again"
-    )
+    return InvalidInput(f"{path} cannot be read ({why or type(why).__name__}): it is damaged or cut off, get it again")
 
 
 def documents(path: Path, member: re.Pattern[str] | None = None) -> Iterator[tuple[str, Any]]:

@@ -101,9 +101,7 @@ def _newest_leaf(nodes: Mapping[str, dict[str, Any]]) -> str | None:
     """Where an export without a usable current_node ends: the latest message that nobody answered."""
     parents = {node.get("parent") for node in nodes.values() if isinstance(node.get("parent"), str)}
     leaves = [id for id in nodes if id not in parents]
-    return max(
-        leaves, key=lambda id: time_of(_of(nodes[id], "message").get("create_time")) or 0.0, default=None
-    )
+    return max(leaves, key=lambda id: time_of(_of(nodes[id], "message").get("create_time")) or 0.0, default=None)
 
 
 def _chatgpt_item(
@@ -142,9 +140,7 @@ def _claude_item(
     blocks = message.get("content")
     blocks = blocks if isinstance(blocks, list) else []
     texts = [
-        b["text"]
-        for b in blocks
-        if isinstance(b, dict) and b.get("type") == "text" and isinstance(b.get("text"), str)
+        b["text"] for b in blocks if isinstance(b, dict) and b.get("type") == "text" and isinstance(b.get("text"), str)
     ]
     if len(texts) < len(blocks):
         skipped(Skipped(where, f"{len(blocks) - len(texts)} block(s) that are no text (tools, thoughts)"))

@@ -42,9 +42,7 @@ class Jsonl:
             start = head(path)
         except (InvalidInput, NotFound):
             return False
-        lines = [line for line in start.decode(_encoding(start), "replace").splitlines() if line.strip()][
-            :_SNIFF
-        ]
+        lines = [line for line in start.decode(_encoding(start), "replace").splitlines() if line.strip()][:_SNIFF]
         objects = [value for line in lines if isinstance(value := _value(line), dict)]
         if objects and "mnemos" in objects[0] and "text" not in objects[0]:
             return False  # an export of a whole memory, which is not a list of items

@@ -165,9 +165,7 @@ def _item(name: str, session: str, at: Time | None, place: int, turn: Any, skipp
 
 def _conversation(name: str, sample: Any, refuse: Report) -> Conversation:
     if not isinstance(sample, dict):
-        raise InvalidInput(
-            f"{name} is a JSON {type(sample).__name__}, not an object with conversation and qa"
-        )
+        raise InvalidInput(f"{name} is a JSON {type(sample).__name__}, not an object with conversation and qa")
     items = list(_turns(name, sample, refuse))
     ids = {item.metadata["dia_id"] for item in items}
     qa = sample.get("qa", [])
@@ -181,9 +179,7 @@ def _conversation(name: str, sample: Any, refuse: Report) -> Conversation:
             or not isinstance(raw.get("question"), str)
             or type(raw.get("category")) is not int
         ):
-            raise InvalidInput(
-                f"{name}, question {number}: it needs a question (text) and a category (number)"
-            )
+            raise InvalidInput(f"{name}, question {number}: it needs a question (text) and a category (number)")
         evidence = normalise_evidence(raw.get("evidence"))
         unresolved |= {id: None for id in evidence if id not in ids}
         questions.append(Question(

@@ -125,9 +125,7 @@ class _Session:
     def marked(self) -> list[tuple[str, int]]:
         """The messages that are said to hold an answer."""
         return [
-            (self.id, i)
-            for i, m in enumerate(self.messages)
-            if isinstance(m, dict) and m.get("has_answer") is True
+            (self.id, i) for i, m in enumerate(self.messages) if isinstance(m, dict) and m.get("has_answer") is True
         ]
 
 
@@ -143,11 +141,7 @@ def _sessions(name: str, raw: Mapping[str, Any], skipped: Report) -> list[_Sessi
     lists = [raw.get(key) for key in ("haystack_session_ids", "haystack_dates", "haystack_sessions")]
     ids, dates, histories = (value if isinstance(value, list) else None for value in lists)
     if ids is None or dates is None or histories is None or not len(ids) == len(dates) == len(histories):
-        skipped(
-            Skipped(
-                name, "haystack_session_ids, haystack_dates, haystack_sessions are not lists of one length"
-            )
-        )
+        skipped(Skipped(name, "haystack_session_ids, haystack_dates, haystack_sessions are not lists of one length"))
         return []
     out: list[tuple[Time, _Session]] = []
     last = float("-inf")
@@ -166,9 +160,7 @@ def _sessions(name: str, raw: Mapping[str, Any], skipped: Report) -> list[_Sessi
 
 def _instance(name: str, raw: Any, refuse: Report) -> Instance:
     if not isinstance(raw, dict):
-        raise InvalidInput(
-            f"{name} is a JSON {type(raw).__name__}, not an object with a question and its haystack"
-        )
+        raise InvalidInput(f"{name} is a JSON {type(raw).__name__}, not an object with a question and its haystack")
     sessions = _sessions(name, raw, refuse)
     marked = [turn for session in sessions for turn in session.marked()]
     asked_at = history_time(raw.get("question_date"))
@@ -192,15 +184,8 @@ def _asked(name: str, raw: Mapping[str, Any]) -> list[tuple[str, str, tuple[str,
     if not texts or not len(texts) == len(answers) == len(golds):
         raise InvalidInput(f"{name}: questions, answers and answer_session_ids are not lists of one length")
     for text, gold in zip(texts, golds, strict=True):
-        if (
-            not isinstance(text, str)
-            or not isinstance(gold, list)
-            or not all(isinstance(id, str) for id in gold)
-        ):
+        if not isinstance(text, str) or not isinstance(gold, list) or not all(isinstance(id, str) for id in gold):
             raise InvalidInput(
                 f"{name}: a question needs a text and a list of answer session ids, not {text!r}, {gold!r}"
             )
-    return [
-        (q, "" if a is None else str(a), tuple(gold))
-        for q, a, gold in zip(texts, answers, golds, strict=True)
-    ]
+    return [(q, "" if a is None else str(a), tuple(gold)) for q, a, gold in zip(texts, answers, golds, strict=True)]

@@ -95,17 +95,15 @@ class Corpus:
         self.postings = Postings(self.terms)
         self._arrange()
 
-    def _append(
-        self, fresh: Columns, versions: NDArray[np.int64] | None, matrix: NDArray[np.float16] | None
-    ) -> None:
+    def _append(self, fresh: Columns, versions: NDArray[np.int64] | None, matrix: NDArray[np.float16] | None) -> None:
         if not fresh.id:
             return
         base = len(self)
         terms = [np.frombuffer(t, np.uint32) for t in fresh.terms]
-        added = {
+        added: dict[str, NDArray[Any]] = {
             "version": np.array(fresh.version, np.int64),
             "seq": np.array(fresh.seq, np.int64),
-            "kind": np.array([_KIND[k] for k in fresh.kind], np.int8),
+            "kind": np.array([_KIND[Kind(k)] for k in fresh.kind], np.int8),
             "session": self.sessions.codes(fresh.session),
             "speaker": self.speakers.codes(fresh.speaker),
             "at": _times(fresh.at, np.nan),
@@ -142,7 +140,11 @@ class Corpus:
         self.place = np.empty(n, np.int64)
         self.place[self.order] = np.arange(n)
         sorted_group = group[self.order]
-        edge = np.flatnonzero(np.concatenate([[True], sorted_group[1:] != sorted_group[:-1]])) if n else np.empty(0, np.int64)
+        edge = (
+            np.flatnonzero(np.concatenate([[True], sorted_group[1:] != sorted_group[:-1]]))
+            if n
+            else np.empty(0, np.int64)
+        )
         sizes = np.diff(np.append(edge, n))
         self.first = np.repeat(edge, sizes)
         """[n] by place: where its session starts."""

@@ -66,7 +66,9 @@ class Postings:
     def _sort(self) -> None:
         old = np.repeat(self._terms, np.diff(self._starts))
         # one 64-bit key (term, row) sorts both at once; what was sorted before carries its counts
-        keys = np.concatenate([old.astype(np.uint64) << np.uint64(32) | self._rows.astype(np.uint64), self._tail_keys()])
+        keys = np.concatenate(
+            [old.astype(np.uint64) << np.uint64(32) | self._rows.astype(np.uint64), self._tail_keys()]
+        )
         weights = np.concatenate([self._counts, np.ones(len(self._tail_rows), np.uint16)])
         order = np.argsort(keys, kind="stable")
         keys, weights = keys[order], weights[order]
@@ -75,7 +77,9 @@ class Postings:
         keys = keys[first]
         terms = (keys >> np.uint64(32)).astype(np.uint32)
         self._rows = (keys & np.uint64(0xFFFFFFFF)).astype(np.int32)
-        starts = np.flatnonzero(np.concatenate([[True], terms[1:] != terms[:-1]])) if len(terms) else np.empty(0, np.int64)
+        starts = (
+            np.flatnonzero(np.concatenate([[True], terms[1:] != terms[:-1]])) if len(terms) else np.empty(0, np.int64)
+        )
         self._terms, self._starts = terms[starts], np.append(starts, len(terms)).astype(np.int64)
         self._tail_terms, self._tail_rows = np.empty(0, np.uint32), np.empty(0, np.int32)
         self._sorted = len(self)

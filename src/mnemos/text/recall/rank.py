@@ -85,7 +85,12 @@ def weights() -> dict[str, Linear]:
     """The shipped models: `hybrid-own`, `hybrid-spread`, `lexical-own`, `lexical-spread`."""
     data: dict[str, Any] = json.loads(resources.files(__package__).joinpath("weights.json").read_text())
     return {
-        name: Linear(*(np.array(m[k], np.float32) for k in ("mean", "scale", "weight")), bias=m["bias"])
+        name: Linear(
+            np.array(m["mean"], np.float32),
+            np.array(m["scale"], np.float32),
+            np.array(m["weight"], np.float32),
+            m["bias"],
+        )
         for name, m in data["models"].items()
     }
 
@@ -111,7 +116,7 @@ def diversify(scores: Floats, sessions: NDArray[np.int64], k: int) -> NDArray[np
     order = best[np.argsort(-worth, kind="stable")]
     head = order[: _PAGE - _FRESH].tolist()
     seen = set(sessions[head].tolist())
-    fresh = []
+    fresh: list[int] = []
     for position in order[_PAGE - _FRESH :].tolist():
         if len(fresh) == _FRESH:
             break
@@ -194,7 +199,9 @@ def _session_best(corpus: Corpus, places: NDArray[np.int64], cosine: Floats) -> 
     return np.asarray((sums / np.bincount(block[order][best]))[block], np.float32)
 
 
-def reasons(query: Query, corpus: Corpus, signals: Signals, ranked: Ranked, n: int, refs: dict[int, str]) -> tuple[str, ...]:
+def reasons(
+    query: Query, corpus: Corpus, signals: Signals, ranked: Ranked, n: int, refs: dict[int, str]
+) -> tuple[str, ...]:
     """Why candidate `n` was found, in words.
 
     Args:
@@ -207,7 +214,9 @@ def reasons(query: Query, corpus: Corpus, signals: Signals, ranked: Ranked, n: i
     if matched:
         found.append("words: " + ", ".join(dict.fromkeys(matched)))
     if own["meaning z"] > 1.5:
-        found.append(f"meaning: cosine {own['meaning']:.2f}, {own['meaning z']:.1f} deviations above this memory's mean")
+        found.append(
+            f"meaning: cosine {own['meaning']:.2f}, {own['meaning z']:.1f} deviations above this memory's mean"
+        )
     if query.speakers and own["speaker"] == 1:
         found.append(f"speaker: said by {corpus.speakers.names[corpus.speaker[row]]}, whom the question names")
     if own["when dated"]:
@@ -224,5 +233,7 @@ def reasons(query: Query, corpus: Corpus, signals: Signals, ranked: Ranked, n: i
     if shared and not matched:
         found.append("mentions: names the same thing as the question")
     if not found:
-        found.append("in: the talk around it is about the question" if own["talk 4"] > 0.1 else "nothing closer was stored")
+        found.append(
+            "in: the talk around it is about the question" if own["talk 4"] > 0.1 else "nothing closer was stored"
+        )
     return tuple(found)

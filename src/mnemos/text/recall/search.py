@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +46,14 @@ class Recall:
         self._corpora: OrderedDict[tuple[Scope, tuple[Kind, ...]], Corpus] = OrderedDict()
 
     def search(
-        self, text: str, vector: NDArray[np.float32] | None, where: Filter, k: int, now: Time, *, explain: bool = False
+        self,
+        text: str,
+        vector: NDArray[np.float32] | None,
+        where: Filter,
+        k: int,
+        now: Time,
+        *,
+        explain: bool = False,
     ) -> list[Hit]:
         """The `k` best records for `text`, best first. The index and the texts are of one moment."""
         hits: list[Hit] = []
@@ -79,7 +88,9 @@ class Recall:
             record = records[corpus.ids[signals.rows[n]]]
             near = {row: ref for row, ref in refs.items() if row != signals.rows[n]}
             why = reasons(query, corpus, signals, ranked, int(n), near)
-            hits.append(_hit(record, float(ranked.scores[n]), why, _parts(query, corpus, ranked, int(n)) if explain else {}))
+            odds = float(np.clip(ranked.scores[n], -50, 50))
+            parts = _parts(query, corpus, ranked, int(n)) if explain else {}
+            hits.append(hit_of(record, 1 / (1 + math.exp(-odds)), why, parts))
         return hits
 
     def rank(
@@ -107,7 +118,11 @@ class Recall:
         if not corpus.vectors.due():
             return
         path = self._index_file(corpus)
-        if corpus.vectors.ivf is None and corpus.vectors.load(path, self._stamp(path, corpus)) and not corpus.vectors.due():
+        if (
+            corpus.vectors.ivf is None
+            and corpus.vectors.load(path, self._stamp(path, corpus))
+            and not corpus.vectors.due()
+        ):
             return
         if corpus.vectors.build():
             corpus.vectors.save(path, self._stamp_now(corpus))
@@ -129,8 +144,6 @@ class Recall:
         return f"{number} {self._store.mark(number)} {corpus.model}".encode()
 
     def _index_file(self, corpus: Corpus) -> Path:
-        import hashlib
-
         name = hashlib.blake2b(f"{corpus.scope.user}\x1f{corpus.scope.agent}".encode(), digest_size=8).hexdigest()
         return self._index_path.with_name(f"{self._index_path.name}-index-{name}")
 
@@ -154,11 +167,12 @@ def _reference(record: Record) -> str:
     return f'{record.speaker}: "{short}"' if record.speaker else f'"{short}"'
 
 
-def _hit(record: Record, score: float, why: tuple[str, ...], parts: dict[str, float]) -> Hit:
-    probability = float(1 / (1 + np.exp(-np.clip(score, -50, 50))))
+def hit_of(record: Record, score: float, why: tuple[str, ...], parts: Mapping[str, float] | None = None) -> Hit:
+    """`record` as a hit."""
     return Hit(
-        record.id, record.text, probability, record.kind, record.speaker, record.at, record.session, record.metadata, why, parts
-    )
+        record.id, record.text, score, record.kind, record.speaker, record.at, record.session, record.metadata, why,
+        parts or {},
+    )  # fmt: skip
 
 
 def _parts(query: Query, corpus: Corpus, ranked: Ranked, n: int) -> dict[str, float]:

@@ -162,9 +162,10 @@ def _candidates(corpus: Corpus, seeds: dict[str, Ints], lexical: Floats, mask: N
     centres = np.concatenate([corpus.place[rows] for rows in seeds.values()] + [_best(around, _SEEDS)])
     spread = (centres[:, None] + np.arange(-_REACH, _REACH + 1)).ravel()
     owner = np.repeat(corpus.block[centres], 2 * _REACH + 1)
-    spread, owner = spread[(spread >= 0) & (spread < len(corpus))], owner[(spread >= 0) & (spread < len(corpus))]
+    inside = (spread >= 0) & (spread < len(corpus))
+    spread, owner = spread[inside], owner[inside]
     places = np.unique(spread[corpus.block[spread] == owner])
-    rows = corpus.order[places]
+    rows: Ints = corpus.order[places]
     return rows if mask is None else rows[mask[rows]]
 
 

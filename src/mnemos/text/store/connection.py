@@ -72,7 +72,9 @@ def _refuse_foreign(path: Path) -> None:
 
 def _prepare(db: apsw.Connection, path: Path) -> None:
     db.set_busy_timeout(_WAIT_MS)
-    db.execute("PRAGMA secure_delete=ON; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY")
+    db.execute(
+        "PRAGMA secure_delete=ON; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY"
+    )
     if db.execute("PRAGMA user_version").get != len(MIGRATIONS):
         _migrate(db, path)
     if db.execute("PRAGMA journal_mode").get != "wal":
@@ -121,11 +123,15 @@ def translated(path: Path) -> Iterator[None]:
     except (apsw.BusyError, apsw.LockedError) as why:
         raise StoreBusy(f"{path}: another program has been writing for over {_WAIT_MS // 1000} s: try again") from why
     except apsw.FullError as why:
-        raise StoreFull(f"{path}: no space left on the device; the last operation was taken back whole: free some") from why
+        raise StoreFull(
+            f"{path}: no space left on the device; the last operation was taken back whole: free some"
+        ) from why
     except apsw.ReadOnlyError as why:
         raise StoreReadOnly(f"{path} cannot be written: check the permissions of the file and its folder") from why
     except apsw.CantOpenError as why:
-        raise StoreReadOnly(f"{path} cannot be opened or made: does its folder exist, and may you write in it?") from why
+        raise StoreReadOnly(
+            f"{path} cannot be opened or made: does its folder exist, and may you write in it?"
+        ) from why
     except (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError, json.JSONDecodeError) as why:
         raise StoreDamaged(
             f"{path} is damaged ({why}), and was left untouched: restore it from a backup or an export, or try "

@@ -71,7 +71,8 @@ class SQLiteStore:
                 self._write(db, number, write, scopes)
             scope = self._scope(db, operation.scope, scopes)
             db.executemany(
-                "INSERT INTO log(operation, scope, record, body) VALUES(?, ?, ?, NULL)", [(number, scope, id) for id in erased]
+                "INSERT INTO log(operation, scope, record, body) VALUES(?, ?, ?, NULL)",
+                [(number, scope, id) for id in erased],
             )
 
     def _append(self, db: apsw.Connection, operation: Operation, scopes: dict[Scope, int]) -> int:
@@ -80,7 +81,13 @@ class SQLiteStore:
             return int(known)
         db.execute(
             "INSERT INTO operations(id, kind, at, scope, note) VALUES(?, ?, ?, ?, ?)",
-            (operation.id, str(operation.kind), operation.at, self._scope(db, operation.scope, scopes), dumps(dict(operation.note))),
+            (
+                operation.id,
+                str(operation.kind),
+                operation.at,
+                self._scope(db, operation.scope, scopes),
+                dumps(dict(operation.note)),
+            ),
         )
         return int(db.last_insert_rowid())
 
@@ -93,7 +100,10 @@ class SQLiteStore:
             if db.execute("SELECT 1 FROM keys WHERE scope=? AND key=?", (scope, write.key)).get:
                 return
             body["key"] = write.key
-        db.execute("INSERT INTO log(operation, scope, record, body) VALUES(?, ?, ?, ?)", (operation, scope, record.id, dumps(body)))
+        db.execute(
+            "INSERT INTO log(operation, scope, record, body) VALUES(?, ?, ?, ?)",
+            (operation, scope, record.id, dumps(body)),
+        )
         self._materialise(db, write, scope, db.last_insert_rowid())
 
     def _materialise(self, db: apsw.Connection, write: Write, scope: int, version: int) -> None:
@@ -126,7 +136,10 @@ class SQLiteStore:
                 [(seq, str(e.kind), e.to, e.weight) for e in record.edges],
             )
         if write.key:
-            db.execute("INSERT OR IGNORE INTO keys(scope, key, record) VALUES(?, ?, ?)", (scope, write.key, record.id))
+            db.execute(
+                "INSERT OR IGNORE INTO keys(scope, key, record) VALUES(?, ?, ?)",
+                (scope, write.key, record.id),
+            )
         if analysis is not None:
             blobs = (analysis.terms.tobytes(), analysis.mentions.tobytes())
             db.execute("UPDATE records SET terms=?, mentions=?, traits=? WHERE seq=?", (*blobs, analysis.traits, seq))
@@ -173,7 +186,10 @@ class SQLiteStore:
                 drop(db, "keys", "DELETE FROM keys WHERE record=?", (id,))
                 db.execute("DELETE FROM uses WHERE record=?", (id,))
                 drop(db, "records", "DELETE FROM records WHERE seq=?", (seq,))
-                db.execute("INSERT INTO log(operation, scope, record, body) VALUES(?, ?, ?, NULL)", (number, scope, id))
+                db.execute(
+                    "INSERT INTO log(operation, scope, record, body) VALUES(?, ?, ?, NULL)",
+                    (number, scope, id),
+                )
         return removed
 
     def purge(self) -> None:
@@ -254,8 +270,14 @@ class SQLiteStore:
         )
         gone: list[str] = []
         if since:
-            gone = [r[0] for r in self._rows("SELECT id FROM records WHERE scope=? AND version>? AND hidden=1", (number, since))]
-            gone += [r[0] for r in self._rows("SELECT record FROM log WHERE seq>? AND scope=? AND body IS NULL", (since, number))]
+            gone = [
+                r[0]
+                for r in self._rows("SELECT id FROM records WHERE scope=? AND version>? AND hidden=1", (number, since))
+            ]
+            gone += [
+                r[0]
+                for r in self._rows("SELECT record FROM log WHERE seq>? AND scope=? AND body IS NULL", (since, number))
+            ]
         return Columns(*zip(*rows, strict=True)) if rows else Columns(), gone
 
     def vectors(self, scope: Scope, model: str, since: int) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
@@ -291,7 +313,9 @@ class SQLiteStore:
         number = self._scope_number(scope)
         found: dict[str, str] = {}
         for part in _chunks(keys):
-            found.update(self._rows(f"SELECT key, record FROM keys WHERE scope=? AND key IN ({_marks(part)})", (number, *part)))
+            found.update(
+                self._rows(f"SELECT key, record FROM keys WHERE scope=? AND key IN ({_marks(part)})", (number, *part))
+            )
         return found
 
     def same_text(self, scope: Scope, hashes: Sequence[bytes]) -> dict[bytes, str]:
@@ -376,12 +400,14 @@ class SQLiteStore:
     def operation(self, id: str) -> tuple[Operation, list[str]]:
         """An operation and the records it changed."""
         rows = self._rows(
-            f"SELECT {_OPERATION} FROM operations JOIN scopes ON scopes.id=operations.scope WHERE operations.id=?", (id,)
+            f"SELECT {_OPERATION} FROM operations JOIN scopes ON scopes.id=operations.scope WHERE operations.id=?",
+            (id,),
         )
         if not rows:
             raise NotFound(f"no operation {id!r}: `mnemos history` lists those of a record")
         records = self._rows(
-            "SELECT record FROM log JOIN operations ON operations.seq=log.operation WHERE operations.id=? ORDER BY log.seq", (id,)
+            "SELECT record FROM log JOIN operations ON operations.seq=log.operation WHERE operations.id=? ORDER BY log.seq",
+            (id,),
         )
         return _operation(rows[0]), [r[0] for r in records]
 
@@ -396,7 +422,9 @@ class SQLiteStore:
 
     def log(self) -> Iterator[tuple[Operation, list[dict[str, Any]], dict[str, str]]]:
         """Every operation in order, with its records as data and their keys."""
-        for row in self._rows(f"SELECT operations.seq, {_OPERATION} FROM operations JOIN scopes ON scopes.id=operations.scope ORDER BY operations.seq"):
+        for row in self._rows(
+            f"SELECT operations.seq, {_OPERATION} FROM operations JOIN scopes ON scopes.id=operations.scope ORDER BY operations.seq"
+        ):
             changes = self._rows("SELECT record, body FROM log WHERE operation=? ORDER BY seq", (row[0],))
             records = [json.loads(body) if body else {"id": id, "erased": True} for id, body in changes]
             yield _operation(row[1:]), records, {r["id"]: r.pop("key") for r in records if "key" in r}
@@ -422,7 +450,9 @@ class SQLiteStore:
 
     def settings(self) -> list[tuple[str, str]]:
         """Every setting that belongs to the memory, not to this file."""
-        return [(n, v) for n, v in self._rows("SELECT name, value FROM settings WHERE name!='vector-epoch' ORDER BY name")]
+        return [
+            (n, v) for n, v in self._rows("SELECT name, value FROM settings WHERE name!='vector-epoch' ORDER BY name")
+        ]
 
     def all_vectors(self) -> Iterator[tuple[str, str, bytes, NDArray[np.float16]]]:
         """(model, record id, hash, vector) of every unit, in order."""
@@ -433,7 +463,9 @@ class SQLiteStore:
 
     def files(self) -> list[str]:
         """Every file that belongs to the store."""
-        return [str(p) for p in (self.path, *(Path(f"{self.path}{s}") for s in ("-wal", "-shm", "-journal"))) if p.exists()]
+        return [
+            str(p) for p in (self.path, *(Path(f"{self.path}{s}") for s in ("-wal", "-shm", "-journal"))) if p.exists()
+        ]
 
     def check(self) -> list[str]:
         """What is wrong with the store; empty when it is sound."""
@@ -450,11 +482,19 @@ class SQLiteStore:
             for table in ("edges", "keys", "vectors", "records"):
                 db.execute(f"DELETE FROM {table}")
             latest = "SELECT max(seq) FROM log GROUP BY record"
-            rows = list(db.execute(f"SELECT seq, scope, record, body FROM log WHERE seq IN ({latest}) ORDER BY (SELECT min(seq) FROM log f WHERE f.record=log.record)"))
+            rows = list(
+                db.execute(
+                    f"SELECT seq, scope, record, body FROM log WHERE seq IN ({latest}) ORDER BY (SELECT min(seq) FROM log f WHERE f.record=log.record)"
+                )
+            )
             for seq, scope, _, body in rows:
                 if body:
                     self._materialise(db, analyse(from_dict(json.loads(body))), scope, seq)
-            for scope, record, key in list(db.execute("SELECT scope, record, json_extract(body, '$.key') FROM log WHERE json_extract(body, '$.key') IS NOT NULL")):
+            for scope, record, key in list(
+                db.execute(
+                    "SELECT scope, record, json_extract(body, '$.key') FROM log WHERE json_extract(body, '$.key') IS NOT NULL"
+                )
+            ):
                 db.execute("INSERT OR IGNORE INTO keys(scope, key, record) VALUES(?, ?, ?)", (scope, key, record))
             self.setting("vector-epoch", str(int(self.setting("vector-epoch") or 0) + 1))
         return sum(1 for row in rows if row[3])
