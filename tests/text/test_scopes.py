@@ -56,7 +56,7 @@ def _view(memory: Memory, user: str, agent: str) -> list[Any]:
     ]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_ADDS)
 def test_nothing_of_another_scope_is_seen_by_any_call(adds: list[tuple[tuple[str, str], str]]) -> None:
     with tempfile.TemporaryDirectory() as folder, _memory(folder) as memory:
@@ -99,7 +99,7 @@ def test_nothing_of_another_scope_is_seen_by_any_call(adds: list[tuple[tuple[str
         assert sum(size.verbatim for size in memory.scopes()) == len(adds)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_ADDS, st.sampled_from(_SCOPES))
 def test_results_and_scores_of_a_scope_are_bit_identical_with_and_without_others(
     adds: list[tuple[tuple[str, str], str]], mine: tuple[str, str]

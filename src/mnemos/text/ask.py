@@ -2,7 +2,7 @@
 
 Extraction gives a current fact where the question asks for one, a resolved date where it asks
 when, and else the sentence that answers best. Confidence is a logistic model over what recall saw
-(`benchmarks/train_ranker.py` fits it): a question whose words this memory never heard, or whose best
+(`mnemos.bench.ranker` fits it): a question whose words this memory never heard, or whose best
 matches were said by somebody else than it asks about, is probably not answered here.
 """
 
@@ -33,10 +33,11 @@ from mnemos.text.store import Store
 from mnemos.text.write import Encoder
 
 THRESHOLD = 0.5
-"""Confidence below which extraction says that memory does not hold the answer."""
+"""Confidence below which extraction says that memory does not hold the answer: more likely not there."""
 _READ = 5
 """Hits whose sentences are considered."""
 _CITED = 2
+_FIRST_PERSON = frozenset({"i", "i'm", "i've", "me", "my", "we", "our", "us"})
 _FACT = 0.9
 """Confidence in a fact that the question names by subject and relation."""
 CONFIDENCE = (
@@ -139,6 +140,9 @@ def extract(
     odds = np.array([np.log(hit.score + 1e-6) - np.log1p(1e-6 - hit.score) for hit, _ in pieces])
     best = int(np.argmax(fit + 0.3 * odds))
     hit, piece = pieces[best]
+    asked = words(question)
+    if asked[:1] == ["who"] and not query.speakers and hit.speaker and _FIRST_PERSON & set(words(piece)):
+        return _Found(hit.speaker, (hit.id,))
     return _Found(piece, (hit.id,))
 
 
@@ -173,10 +177,17 @@ def _fact(question: str, query: Query, recall: Recall, store: Store, where: Filt
     records = store.get([fact.id for fact in facts])
     for fact in facts:
         record = records[fact.id]
-        if record.data["relation"] in relations and _names(asked, str(record.data["subject"])):
+        object = _asked_object(asked, str(record.data["object"]))
+        if object and record.data["relation"] in relations and _names(asked, str(record.data["subject"])):
             sources = [e.to for e in record.edges if e.kind is EdgeKind.DERIVED_FROM]
-            return _Found(str(record.data["object"]), (*sources[-1:], record.id))
+            return _Found(object, (*sources[-1:], record.id))
     return None
+
+
+def _asked_object(asked: Sequence[str], object: str) -> str:
+    """The object without its kind; empty where the question asks for another kind: no cat for a dog."""
+    name, _, kind = object.removesuffix(")").partition(" (")
+    return name if not kind or {kind, "pet", "pets"} & set(asked) else ""
 
 
 def _names(asked: Sequence[str], subject: str) -> bool:

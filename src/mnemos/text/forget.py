@@ -148,6 +148,7 @@ def undo(store: Store, done: Operation, ids: Iterable[str], undoing: Operation, 
     if done.kind is OperationKind.ERASE:
         raise InvalidInput(f"{done.id} was a hard forget: what it removed is nowhere any more")
     states: list[Record] = []
+    named: list[Record] = []
     with store.writing():
         for id in dict.fromkeys(ids):
             versions = store.history(id)
@@ -163,9 +164,13 @@ def undo(store: Store, done: Operation, ids: Iterable[str], undoing: Operation, 
                 raise InvalidInput(f"{id} was changed since by {later.id} ({later.kind}): undo that first")
             if before or not entity:
                 states.append(before[-1] if before else replace(now, retracted_at=undoing.at))
+            else:
+                named.append(now)
         analyses = encoder.analyse(states, store)
         store.commit(undoing, [Write(state, analysis) for state, analysis in zip(states, analyses, strict=True)])
         store.commit(undoing, without_support(store, [r.id for r in states if r.retracted_at is not None], undoing.at))
+        nameless = _unsupported(store, [r for r in named if r.retracted_at is None], set())
+        store.commit(undoing, [Write(replace(r, retracted_at=undoing.at)) for r in nameless])
         _settle(store, states, undoing)
 
 
@@ -197,8 +202,12 @@ def _derived(store: Store, ids: Sequence[str]) -> list[Record]:
 
 def _orphans(store: Store, going: set[str]) -> list[Record]:
     """Derived records that nothing supports once `going` are gone."""
+    return _unsupported(store, _derived(store, sorted(going)), going)
+
+
+def _unsupported(store: Store, records: Sequence[Record], going: set[str]) -> list[Record]:
     lost = []
-    for record in _derived(store, sorted(going)):
+    for record in records:
         if record.id in going or record.retention.hold:
             continue
         if record.kind is Kind.ENTITY:

@@ -29,7 +29,7 @@ from mnemos.text import forget as forgetting
 from mnemos.text import portable
 from mnemos.text.consolidate import Consolidated
 from mnemos.text.encode.embedder import Embedder, resolve
-from mnemos.text.facts import derived_writes
+from mnemos.text.facts import derived_writes, relinked_around
 from mnemos.text.gate import LoopGuard
 from mnemos.text.llm import LanguageModel
 from mnemos.text.recall.search import Recall
@@ -462,7 +462,9 @@ class Memory:
             if not record.quarantined:
                 raise InvalidInput(f"{id} is not in quarantine")
             fresh = replace(record, quarantined=False)
-            self._store.commit(self._operation(OperationKind.RELEASE, scope), [Write(fresh)])
+            operation = self._operation(OperationKind.RELEASE, scope)
+            self._store.commit(operation, [Write(fresh)])
+            self._store.commit(operation, relinked_around(self._store, [fresh]))
         return id
 
     # -- consolidate -----------------------------------------------------------------------

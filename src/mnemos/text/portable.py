@@ -12,6 +12,7 @@ import json
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,10 +95,17 @@ def import_(store: Store, path: Path, encoder: Encoder, progress: Callable[[int]
                     store.setting(line["setting"], line["value"])
             elif "operation" in line and line["operation"] not in known:
                 try:
-                    operation, writes = _operation(line, encoder, vectors)
+                    operation, found = _operation(line, encoder, vectors)
+                    writes = iter(found)
                 except (KeyError, TypeError, ValueError) as why:
                     raise InvalidInput(f"{path}, line {number}: damaged ({why}); nothing was imported") from None
-                store.commit(operation, writes, [data["id"] for data in line["records"] if data.get("erased")])
+                store.commit(operation, ())  # also where nothing is left of it
+                for erased, run in groupby(line["records"], lambda data: "erased" in data):
+                    part = list(run)
+                    if erased:
+                        store.commit(operation, (), [data["id"] for data in part])
+                    else:
+                        store.commit(operation, [next(writes) for _ in part])
                 count += 1
                 if progress:
                     progress(count)
@@ -109,7 +117,7 @@ def _operation(
 ) -> tuple[Operation, list[Write]]:
     scope = Scope(line["user"], line["agent"])
     operation = Operation(line["operation"], OperationKind(line["kind"]), line["at"], scope, line["note"])
-    records = [from_dict(data) for data in line["records"] if not data.get("erased")]
+    records = [from_dict(data) for data in line["records"] if "erased" not in data]
     plain = Encoder(None)
     writes = []
     for record, analysis in zip(records, plain.analyse(records, None), strict=True):

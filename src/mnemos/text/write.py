@@ -101,7 +101,7 @@ def _metadata(value: Any) -> Mapping[str, Any]:
     try:
         dumps(dict(value)).encode()
     except (TypeError, ValueError, RecursionError) as why:
-        raise InvalidInput(f"metadata is not JSON ({why}): {str(dict(value))[:120]}") from None
+        raise InvalidInput(f"metadata is not JSON ({why}): look at the values of {[*value][:9]}") from None
     return dict(value)
 
 

@@ -58,7 +58,7 @@ def longmemeval(options: LongMemEvalOptions, progress: Progress) -> Result:
             "histories": len(instances),
             "turns": sum(len(i.items) for i in instances),
             "questions": len(ours["hit@5"]),
-        },  # fmt: skip
+        },
         seeds=[options.seed],
     )
 

@@ -7,6 +7,7 @@ which a full-text table shared between users cannot promise.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,14 +73,13 @@ class Postings:
         weights = np.concatenate([self._counts, np.ones(len(self._tail_rows), np.uint16)])
         order = np.argsort(keys, kind="stable")
         keys, weights = keys[order], weights[order]
-        first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-        self._counts = np.minimum(np.add.reduceat(weights.astype(np.int64), first), 65535).astype(np.uint16)
+        first = _starts(keys)
+        sums = np.add.reduceat(weights.astype(np.int64), first) if len(first) else first
+        self._counts = np.minimum(sums, 65535).astype(np.uint16)
         keys = keys[first]
         terms = (keys >> np.uint64(32)).astype(np.uint32)
         self._rows = (keys & np.uint64(0xFFFFFFFF)).astype(np.int32)
-        starts = (
-            np.flatnonzero(np.concatenate([[True], terms[1:] != terms[:-1]])) if len(terms) else np.empty(0, np.int64)
-        )
+        starts = _starts(terms)
         self._terms, self._starts = terms[starts], np.append(starts, len(terms)).astype(np.int64)
         self._tail_terms, self._tail_rows = np.empty(0, np.uint32), np.empty(0, np.int32)
         self._sorted = len(self)
@@ -104,6 +104,13 @@ class Postings:
         """Inverse document frequency, never negative."""
         frequency = len(posting.rows)
         return float(np.log1p((len(self) - frequency + 0.5) / (frequency + 0.5)))
+
+
+def _starts(ordered: NDArray[Any]) -> NDArray[np.int64]:
+    """Where each run of equal values begins."""
+    if not len(ordered):
+        return np.empty(0, np.int64)
+    return np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
 
 
 def saturate(counts: NDArray[np.float32], lengths: NDArray[np.float32], mean: float) -> NDArray[np.float32]:

@@ -61,4 +61,4 @@ def read(text: str, corpus: Corpus, now: Time, vector: NDArray[np.float32] | Non
 
 
 def _name_words(name: str) -> set[str]:
-    return {w for w in re.findall(r"[^\W_]{2,}", name.casefold())}
+    return set(re.findall(r"[^\W_]{2,}", name.casefold()))

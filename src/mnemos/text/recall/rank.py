@@ -2,7 +2,7 @@
 
 Two linear models, one after the other: the first scores a candidate by itself and the turns that
 touch it, the second looks at the scores of its surroundings. The weights maximise the likelihood
-of the evidence under a softmax over candidates (ListNet, Cao et al. 2007); `benchmarks/train_ranker.py`
+of the evidence under a softmax over candidates (ListNet, Cao et al. 2007); `mnemos.bench.ranker`
 makes `weights.json` from conversations with annotated evidence.
 """
 
@@ -190,6 +190,8 @@ def _in_window(query: Query, corpus: Corpus, rows: NDArray[np.int64]) -> Floats:
 
 def _session_best(corpus: Corpus, places: NDArray[np.int64], cosine: Floats) -> Floats:
     """[n] mean of the three highest cosines in each candidate's session."""
+    if not len(places):
+        return cosine
     block = groups(corpus, places)
     order = np.lexsort((-cosine, block))
     starts = np.flatnonzero(np.concatenate([[True], np.diff(block[order]) > 0]))

@@ -76,6 +76,8 @@ def local_graph(corpus: Corpus, rows: Ints, places: Ints) -> sparse.csr_array:
 
 def groups(corpus: Corpus, places: Ints) -> Ints:
     """[n] candidates' sessions as 0, 1, 2, ...; places ascend, so a session's stand together."""
+    if not len(places):
+        return places
     return np.concatenate([[0], np.cumsum(np.diff(corpus.block[places]) != 0)])
 
 

@@ -331,16 +331,18 @@ class SQLiteStore:
         return found
 
     def slots(self, scope: Scope, slots: Sequence[str]) -> dict[str, list[Record]]:
-        """Unretracted facts by slot."""
+        """Unretracted facts by slot, quarantined ones included."""
         number = self._scope_number(scope)
         found: dict[str, list[Record]] = {}
         for part in _chunks(slots):
             sql = (
                 "SELECT slot, body FROM records JOIN log ON log.seq=version"
-                f" WHERE records.scope=? AND slot IN ({_marks(part)}) AND hidden=0 ORDER BY records.seq"
+                f" WHERE records.scope=? AND slot IN ({_marks(part)}) ORDER BY records.seq"
             )
             for slot, body in self._rows(sql, (number, *part)):
-                found.setdefault(slot, []).append(self._read(body))
+                fact = self._read(body)
+                if fact.retracted_at is None:
+                    found.setdefault(slot, []).append(fact)
         return found
 
     def incoming(self, ids: Sequence[str], kinds: Sequence[EdgeKind]) -> list[tuple[str, EdgeKind, str]]:

@@ -1,6 +1,6 @@
 """Train `src/mnemos/text/recall/weights.json` from conversations with annotated evidence.
 
-    python benchmarks/train_ranker.py ../shared/data/locomo/locomo5.json.xz
+    python -m mnemos.bench.ranker PATH_TO_LOCOMO_JSON
 
 Two linear models (see `mnemos.text.recall.rank`) maximise the likelihood of the evidence turns under
 a softmax over all turns of the conversation; a third says whether the question is answerable
@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from scipy.optimize import minimize
 
 from mnemos.bench.metrics import auroc
 from mnemos.core import FixedClock
+from mnemos.text import recall
 from mnemos.text.ask import CONFIDENCE, confidence_features
 from mnemos.text.encode.embedder import resolve
 from mnemos.text.importers.locomo import Conversation, load_locomo
@@ -37,7 +39,7 @@ from mnemos.text.records import VERBATIM, Scope
 
 Floats = NDArray[np.float64]
 L2 = 1e-3
-WEIGHTS = Path(__file__).parents[1] / "src/mnemos/text/recall/weights.json"
+WEIGHTS = Path(recall.__file__).with_name("weights.json")
 
 
 @dataclass
@@ -102,23 +104,23 @@ def fit_listwise(groups: Sequence[tuple[Floats, Floats]]) -> Linear:
 
 
 def fit_logistic(x: Floats, y: Floats, l2: float = 1e-3) -> Linear:
-    """Logistic regression, classes weighted alike."""
+    """Logistic regression: calibrated for the mix of classes that it is fitted on."""
     mean, scale = x.mean(0), x.std(0)
     scale[scale < 1e-9] = 1.0
     z = np.c_[(x - mean) / scale, np.ones(len(x))]
-    weight = np.where(y == 1, 0.5 / y.mean(), 0.5 / (1 - y.mean()))
 
     def loss(w: Floats) -> tuple[float, Floats]:
         s = z @ w
         p = 1 / (1 + np.exp(-s))
-        value = (weight * (np.logaddexp(0, s) - y * s)).mean() + l2 * w[:-1] @ w[:-1]
-        return value, z.T @ (weight * (p - y)) / len(y) + 2 * l2 * np.r_[w[:-1], 0]
+        value = (np.logaddexp(0, s) - y * s).mean() + l2 * w[:-1] @ w[:-1]
+        return value, z.T @ (p - y) / len(y) + 2 * l2 * np.r_[w[:-1], 0]
 
     w = minimize(loss, np.zeros(z.shape[1]), jac=True, method="L-BFGS-B").x
     return linear(mean, scale, w[:-1], float(w[-1]))
 
 
-def linear(mean: Floats, scale: Floats, weight: Floats, bias: float = 0.0) -> Linear:
+def linear(mean: NDArray[Any], scale: NDArray[Any], weight: NDArray[Any], bias: float = 0.0) -> Linear:
+    """A `Linear` in the precision that recall uses."""
     return Linear(mean.astype(np.float32), scale.astype(np.float32), weight.astype(np.float32), bias)
 
 
@@ -171,32 +173,37 @@ def measures(data: Sequence[Example], scores: Sequence[Floats]) -> dict[str, flo
     return {name: round(float(np.mean(values)), 4) for name, values in sorted(found.items())}
 
 
-def train(data: list[Example]) -> tuple[dict[str, Linear], dict[str, float]]:
-    """The three models fitted on everything, and what they reach on conversations they never saw."""
-    unseen: list[Floats] = [np.empty(0)] * len(data)
-    sure = np.zeros(len(data))
-    raw = np.zeros(len(data))
-    answerable = np.array([e.category != 5 for e in data], float)
-    folds = sorted({e.fold for e in data})
-
-    def features_of(e: Example, s: Floats) -> Floats:
-        ranked = Ranked(s.astype(np.float32), e.first.astype(np.float32), np.empty(0, np.float32))
-        return confidence_features(e.query, e.corpus, e.signals, ranked).astype(np.float64)
-
-    for fold in folds:
+def held_out(data: Sequence[Example]) -> list[Floats]:
+    """Scores of every example by models that never saw its conversation."""
+    scores: list[Floats] = [np.empty(0)] * len(data)
+    for fold in sorted({e.fold for e in data}):
         own, around = fit([e for e in data if e.fold != fold])
         for n, e in enumerate(data):
             if e.fold == fold:
-                unseen[n] = around(second(e, own).astype(np.float32)).astype(np.float64)
-    x = np.stack([features_of(e, s) for e, s in zip(data, unseen, strict=True)])
-    for fold in folds:
-        inside = np.array([e.fold == fold for e in data])
-        model = fit_logistic(x[~inside], answerable[~inside])
-        sure[inside] = model(x[inside].astype(np.float32))
-        raw[inside] = x[inside, 0]
+                scores[n] = around(second(e, own).astype(np.float32)).astype(np.float64)
+    return scores
+
+
+def ranking(example: Example, scores: Floats, k: int) -> list[int]:
+    """The first `k` rows of the corpus in the order that a search would give."""
+    blocks = example.corpus.block[example.signals.places]
+    return [int(row) for row in example.signals.rows[diversify(scores.astype(np.float32), blocks, k)]]
+
+
+def train(data: list[Example]) -> tuple[dict[str, Linear], dict[str, float]]:
+    """The three models fitted on everything, and what they reach on conversations they never saw."""
+    unseen = held_out(data)
+    answerable = np.array([e.category != 5 for e in data], float)
+    x = np.stack([_sureness(e, s) for e, s in zip(data, unseen, strict=True)])
+    folds = np.array([e.fold for e in data])
+    sure = np.zeros(len(data))
+    for fold in np.unique(folds):
+        model = fit_logistic(x[folds != fold], answerable[folds != fold])
+        sure[folds == fold] = model(x[folds == fold].astype(np.float32))
     report = measures(data, unseen)
-    report["answerable AUROC"] = round(auroc(sure.tolist(), answerable.astype(int).tolist()), 4)
-    report["answerable AUROC, top score"] = round(auroc(raw.tolist(), answerable.astype(int).tolist()), 4)
+    labels = answerable.astype(int).tolist()
+    report["answerable AUROC"] = round(auroc(sure.tolist(), labels), 4)
+    report["answerable AUROC, top score"] = round(auroc(x[:, 0].tolist(), labels), 4)
     own, around = fit(data)
     around = calibrated(
         around,
@@ -204,8 +211,13 @@ def train(data: list[Example]) -> tuple[dict[str, Linear], dict[str, float]]:
         np.concatenate([e.gold for e in data if e.category != 5]),
     )
     # the confidence model must see scores on the scale that it will see in use
-    x = np.stack([features_of(e, around(second(e, own).astype(np.float32)).astype(np.float64)) for e in data])
+    x = np.stack([_sureness(e, around(second(e, own).astype(np.float32)).astype(np.float64)) for e in data])
     return {"own": own, "spread": around, "confidence": fit_logistic(x, answerable)}, report
+
+
+def _sureness(example: Example, scores: Floats) -> Floats:
+    ranked = Ranked(scores.astype(np.float32), example.first.astype(np.float32), np.empty(0, np.float32))
+    return confidence_features(example.query, example.corpus, example.signals, ranked).astype(np.float64)
 
 
 def main() -> None:
@@ -229,7 +241,7 @@ def main() -> None:
                 flush=True,
             )
     if not arguments.dry:
-        data = {
+        shipped = {
             "trained on": [c.sample_id for c in conversations],
             "leave-one-conversation-out": reports,
             "models": {
@@ -240,7 +252,7 @@ def main() -> None:
                 for name, m in models.items()
             },
         }  # fmt: skip
-        WEIGHTS.write_text(json.dumps(data, indent=1) + "\n")
+        WEIGHTS.write_text(json.dumps(shipped, indent=1) + "\n")
 
 
 if __name__ == "__main__":

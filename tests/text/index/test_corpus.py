@@ -1,0 +1,109 @@
+"""The corpus follows the store: increments equal a fresh load, removal equals never having been there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mnemos import FixedClock, Memory
+from mnemos.text.index.corpus import Corpus
+from mnemos.text.records import VERBATIM, Scope
+
+WORDS = ("river", "tea", "bridge", "piano", "museum", "goose", "harbour")
+
+
+class Hashed:
+    """An embedder of a few lines: a direction per word."""
+
+    name = "hashed"
+    dim = 8
+
+    def embed(self, texts):  # type: ignore[no-untyped-def]
+        out = np.zeros((len(texts), 8), np.float32)
+        for row, text in zip(out, texts, strict=True):
+            for word in text.split():
+                row += np.random.default_rng(sum(word.encode())).normal(size=8)
+            row /= np.linalg.norm(row) + 1e-9
+        return out
+
+
+@pytest.fixture
+def memory(tmp_path: Path):  # type: ignore[no-untyped-def]
+    with Memory(tmp_path / "m.mnemos", embedder=Hashed(), clock=FixedClock("2025-06-01"), seed=1) as opened:
+        yield opened
+
+
+def _state(corpus: Corpus) -> dict[str, object]:
+    by_place = [corpus.ids[row] for row in corpus.order]
+    return {
+        "ids": sorted(corpus.ids),
+        "conversation": by_place,
+        "sessions": [corpus.sessions.names[corpus.session[row]] for row in corpus.order],
+        "lengths": corpus.postings.lengths[corpus.order].tolist(),
+        "vectors": sorted((corpus.ids[o], v.tobytes()) for o, v in zip(corpus.vectors.owners, corpus.vectors.matrix, strict=True)),
+        "first": corpus.first.tolist(),
+        "last": corpus.last.tolist(),
+    }
+
+
+def _fresh(memory: Memory) -> Corpus:
+    corpus = Corpus(Scope(), VERBATIM, "hashed")
+    with memory._store.reading():
+        corpus.sync(memory._store)
+    return corpus
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.integers(0, 3), st.lists(st.sampled_from(WORDS), min_size=1, max_size=5)),
+        st.tuples(st.just("forget"), st.integers(0, 9), st.booleans()),
+        st.tuples(st.just("update"), st.integers(0, 9), st.sampled_from(WORDS)),
+    ),
+    max_size=14,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps)
+def test_following_step_by_step_equals_loading_afresh(tmp_path: Path, script: list[tuple]) -> None:
+    path = tmp_path / f"{len(list(tmp_path.iterdir()))}.mnemos"
+    with Memory(path, embedder=Hashed(), clock=FixedClock("2025-06-01"), seed=1) as memory:
+        held = Corpus(Scope(), VERBATIM, "hashed")
+        ids: list[str] = []
+        for kind, number, what in script:
+            if kind == "add":
+                ids.append(memory.add(" ".join(what), session=f"s{number}"))
+            elif ids and kind == "forget":
+                memory.forget(ids.pop(number % len(ids)), hard=what)
+            elif ids:
+                memory.update(ids[number % len(ids)], what)
+            with memory._store.reading():
+                held.sync(memory._store)
+        assert _state(held) == _state(_fresh(memory))
+
+
+def test_turns_of_a_session_stand_together_however_they_arrive(memory: Memory) -> None:
+    for n in range(3):
+        memory.add(f"a{n} tea", session="a")
+        memory.add(f"b{n} tea", session="b")
+        memory.add(f"alone{n} tea")
+    corpus = _fresh(memory)
+    names = [corpus.sessions.names[corpus.session[row]] for row in corpus.order]
+    assert names == ["a"] * 3 + ["b"] * 3 + [""] * 3 or sorted(set(names)) == ["", "a", "b"]
+    for place in range(len(corpus)):
+        inside = names[corpus.first[place] : corpus.last[place] + 1]
+        assert len(set(inside)) == 1
+        if names[place] == "":
+            assert corpus.first[place] == corpus.last[place] == place
+
+
+def test_a_text_of_many_units_has_many_vectors_and_one_row(memory: Memory) -> None:
+    memory.add("The river is wide. " * 200)
+    corpus = _fresh(memory)
+    assert len(corpus) == 1
+    assert len(corpus.vectors) > 2
+    assert len(set(corpus.vectors.keys.tolist())) == len(corpus.vectors)

@@ -1,0 +1,125 @@
+"""Search end to end on a small conversation: what it finds, why it says so, and what must not matter."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnemos import FixedClock, Memory
+from mnemos.text.index import vectors
+from mnemos.text.recall import seed
+from mnemos.text.recall.rank import diversify
+
+QUESTIONS = ("Where did Tamsin adopt Pickle?", "What chased Emeka?", "When is the exhibition?", "Who plays the cello?")
+
+
+def _items() -> list[dict]:
+    lines = resources.files("mnemos.data").joinpath("demo.jsonl").read_text("utf-8").splitlines()
+    return [{**json.loads(line), "key": ""} for line in lines]
+
+
+@pytest.fixture
+def memory(tmp_path: Path):  # type: ignore[no-untyped-def]
+    with Memory(tmp_path / "m.mnemos", embedder="auto", clock=FixedClock("2025-11-01"), seed=1) as opened:
+        opened.add(_items())
+        yield opened
+
+
+def test_a_hit_says_which_words_speaker_and_neighbours_brought_it(memory: Memory) -> None:
+    hits = memory.search("What chased Emeka on his run?", 5)
+    assert "goose" in hits[0].text
+    assert any(reason.startswith("words: ") and "chased" in reason for reason in hits[0].why)
+    assert any("Emeka, whom the question names" in reason for reason in hits[0].why)
+    assert all(hit.why for hit in hits)
+
+
+def test_explained_parts_sum_to_the_log_odds(memory: Memory) -> None:
+    from mnemos.text.recall.rank import weights
+
+    for hit in memory.search(QUESTIONS[0], 5, explain=True):
+        name = "hybrid-spread" if memory.stats()["embedder"] else "lexical-spread"
+        odds = np.log(hit.score / (1 - hit.score))
+        assert abs(sum(hit.parts.values()) + weights()[name].bias - odds) < 1e-2
+
+
+def test_scores_are_probabilities_and_the_best_come_first(memory: Memory) -> None:
+    hits = memory.search(QUESTIONS[1], 20)
+    assert all(0 <= hit.score <= 1 for hit in hits)
+    assert hits[0].score == max(hit.score for hit in hits)
+    assert len({hit.id for hit in hits}) == 20
+
+
+def test_other_users_change_no_hit_and_no_score(memory: Memory) -> None:
+    before = [memory.search(q, 10) for q in QUESTIONS]
+    memory.add([{**item, "text": item["text"] + " goose cello exhibition"} for item in _items()], user="somebody else")
+    assert [memory.search(q, 10) for q in QUESTIONS] == before
+
+
+def test_a_candidate_list_finds_what_a_full_scan_finds(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = [[hit.id for hit in memory.search(q, 5)] for q in QUESTIONS]
+    monkeypatch.setattr(seed, "EVERYTHING", 50)
+    assert [[hit.id for hit in memory.search(q, 5)] for q in QUESTIONS] == full
+
+
+def test_a_damaged_index_file_is_made_again_and_results_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(vectors, "CROSSOVER", 50)
+    path = tmp_path / "m.mnemos"
+    with Memory(path, clock=FixedClock("2025-11-01"), seed=1) as first:
+        if not first.stats()["embedder"]:
+            pytest.skip("no embedder here")
+        first.add(_items())
+        before = [[hit.id for hit in first.search(q, 5)] for q in QUESTIONS]
+        (kept,) = first._recall.index_files()
+    for damage in (b"", b"nonsense", kept.read_bytes()[:-100]):
+        kept.write_bytes(damage)
+        with Memory(path, clock=FixedClock("2025-11-01")) as again:
+            assert [[hit.id for hit in again.search(q, 5)] for q in QUESTIONS] == before
+            assert again.check() == []
+
+
+def test_a_hard_forget_takes_the_index_file_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(vectors, "CROSSOVER", 50)
+    with Memory(tmp_path / "m.mnemos", clock=FixedClock("2025-11-01"), seed=1) as memory:
+        if not memory.stats()["embedder"]:
+            pytest.skip("no embedder here")
+        ids = memory.add(_items())
+        memory.search(QUESTIONS[0])
+        old = memory._recall.index_files()[0].read_bytes()
+        receipt = memory.forget(ids[0], hard=True)
+        assert receipt.removed["index"] == 1
+        memory.search(QUESTIONS[0])
+        assert all(file.read_bytes() != old for file in memory._recall.index_files())
+        assert ids[0] not in [hit.id for hit in memory.search("Happy new year", 200)]
+
+
+def test_the_first_seven_places_go_to_the_best_and_three_to_new_sessions() -> None:
+    scores = np.linspace(5, 0, 40).astype(np.float32)
+    sessions = np.array([0] * 20 + list(range(1, 21)))
+    order = diversify(scores, sessions, 10)
+    assert order[0] == 0
+    assert len(set(order.tolist())) == 10
+    assert len(set(sessions[order].tolist())) >= 4
+
+
+def test_records_without_a_session_keep_the_order_of_their_scores() -> None:
+    scores = np.random.default_rng(0).normal(size=50).astype(np.float32)
+    assert diversify(scores, np.arange(50), 20).tolist() == np.argsort(-scores)[:20].tolist()
+
+
+def test_filters_narrow_and_nothing_else_comes_through(memory: Memory) -> None:
+    hits = memory.search("the museum", 50, speaker="emeka", session="S6")
+    assert hits
+    assert {(hit.speaker, hit.session) for hit in hits} == {("Emeka", "S6")}
+    assert memory.search("the museum", session="nowhere") == []
+
+
+def test_facts_are_found_where_they_are_asked_for(memory: Memory) -> None:
+    hits = memory.search("Where does Tamsin live?", 5, kinds="fact")
+    assert "lives in Porto" in hits[0].text
+    assert all(hit.kind == "fact" for hit in hits)
