@@ -25,12 +25,12 @@ from scipy.optimize import minimize
 from mnemos.bench.metrics import auroc
 from mnemos.core import FixedClock
 from mnemos.text import recall
-from mnemos.text.ask import CONFIDENCE, confidence_features
 from mnemos.text.encode.embedder import resolve
 from mnemos.text.importers.locomo import Conversation, load_locomo
 from mnemos.text.index.corpus import Corpus
 from mnemos.text.memory import Memory
 from mnemos.text.recall import query as reading
+from mnemos.text.recall.confidence import CONFIDENCE, confidence_features
 from mnemos.text.recall.rank import FEATURES, Linear, Ranked, diversify, features
 from mnemos.text.recall.seed import Signals, seed
 from mnemos.text.recall.spread import NAMES as SPREAD

@@ -1,9 +1,7 @@
 """Answering from memory: by extraction, or by a language model over the same hits.
 
 Extraction gives a current fact where the question asks for one, a resolved date where it asks
-when, and else the sentence that answers best. Confidence is a logistic model over what recall saw
-(`mnemos.bench.ranker` fits it): a question whose words this memory never heard, or whose best
-matches were said by somebody else than it asks about, is probably not answered here.
+when, and else the sentence that answers best. How sure it is comes from `recall.confidence`.
 """
 
 from __future__ import annotations
@@ -12,20 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mnemos.core.clock import Time
 from mnemos.text.encode.analyse import term_words, words
 from mnemos.text.encode.chunk import sentences
 from mnemos.text.encode.dates import format_span
 from mnemos.text.encode.facts import asks_for
-from mnemos.text.index.corpus import Corpus
 from mnemos.text.llm import LanguageModel
 from mnemos.text.prompts.answer import answer_messages, read_reply
 from mnemos.text.recall.query import Query
-from mnemos.text.recall.rank import Ranked, weights
-from mnemos.text.recall.search import Recall, hit_of
-from mnemos.text.recall.seed import Signals
+from mnemos.text.recall.search import Found, Recall, hit_of
 from mnemos.text.records import EdgeKind, Filter, Kind, Record
 from mnemos.text.results import NOT_IN_MEMORY, Answer, Hit
 from mnemos.text.retention import note_use
@@ -40,11 +34,6 @@ _CITED = 2
 _FIRST_PERSON = frozenset({"i", "i'm", "i've", "me", "my", "we", "our", "us"})
 _FACT = 0.9
 """Confidence in a fact that the question names by subject and relation."""
-CONFIDENCE = (
-    "best", "best words", "best coverage", "best talk", "best meaning z", "unheard", "others say it better", "gap",
-    "asks when, dated",
-)  # fmt: skip
-"""Features of the confidence model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +44,7 @@ class _Found:
 
 def answer(
     question: str,
-    hits: Sequence[Hit],
+    found: Found,
     store: Store,
     recall: Recall,
     encoder: Encoder,
@@ -63,68 +52,28 @@ def answer(
     now: Time,
     llm: LanguageModel | None,
 ) -> Answer:
-    """The answer to `question` given its hits; see `Memory.ask`."""
-    if not hits:
-        return Answer(NOT_IN_MEMORY, (), 0.0, False)
-    vector = encoder.embed_query(question)
-    with store.reading():
-        corpus = recall.corpus(where.scope)
-        query, signals, ranked = recall.rank(question, vector, corpus, where, now)
-        sure = confidence(query, corpus, signals, ranked)
-        fact = _fact(question, query, recall, store, where, now)
+    """The answer to `question` from what recall `found` for it; see `Memory.ask`."""
+    hits, query, sure = found.hits, found.query, found.confidence
+    if not hits or query is None:
+        return Answer(NOT_IN_MEMORY, tuple(hits), 0.0, False)
+    fact = _fact(question, recall, store, where, now)
     if llm is not None:
         reply = llm.chat(answer_messages(question, hits))
         text, cited = read_reply(reply.text, hits)
-        found = bool(cited)
-        answered = Answer(text if found else NOT_IN_MEMORY, tuple(hits), sure, found, cited, reply.tokens)
+        answered = Answer(text if cited else NOT_IN_MEMORY, tuple(hits), sure, bool(cited), cited, reply.tokens)
     elif fact is not None:
         answered = Answer(fact.text, _with_sources(hits, fact, store), max(sure, _FACT), True, fact.citations)
     elif sure < THRESHOLD:
         answered = Answer(NOT_IN_MEMORY, tuple(hits), sure, False)
     else:
-        best = extract(question, query, hits, store, encoder, vector)
+        best = extract(question, query, hits, store, encoder)
         answered = Answer(best.text, tuple(hits), sure, True, best.citations)
     if answered.citations:
         note_use(store, answered.citations, now)
     return answered
 
 
-def confidence(query: Query, corpus: Corpus, signals: Signals, ranked: Ranked) -> float:
-    """Estimated probability, in [0, 1], that what `query` asks for is among the candidates."""
-    if not len(ranked.scores):
-        return 0.0
-    kind = "hybrid" if query.vector is not None and len(corpus.vectors) else "lexical"
-    (logit,) = weights()[f"{kind}-confidence"](confidence_features(query, corpus, signals, ranked)[None])
-    return float(1 / (1 + np.exp(-np.clip(logit, -30, 30))))
-
-
-def confidence_features(query: Query, corpus: Corpus, signals: Signals, ranked: Ranked) -> NDArray[np.float32]:
-    """[len(CONFIDENCE)]"""
-    order = np.argsort(-ranked.scores, kind="stable")
-    best = ranked.first[order[:3]]
-    heard = [corpus.postings.idf(p) for p in signals.postings.values() if len(p.rows)]
-    mass = sum(corpus.postings.idf(p) for p in signals.postings.values()) or 1.0
-    others = 0.0
-    if query.speakers:
-        # the question names somebody: would somebody else's words fit better?
-        theirs = ranked.first[:, 4] == 1
-        fit = ranked.first[:, 1] + ranked.first[:, 12]
-        others = float(fit[~theirs].max(initial=0.0) - fit[theirs].max(initial=0.0))
-    top = ranked.scores[order]
-    return np.array([
-        top[0], best[:, 0].max(), best[:, 1].max(), best[:, 2].max(), best[:, 13].max(), 1 - sum(heard) / mass, others,
-        top[0] - top[min(4, len(top) - 1)], best[:, 9].max(),
-    ], np.float32)  # fmt: skip
-
-
-def extract(
-    question: str,
-    query: Query,
-    hits: Sequence[Hit],
-    store: Store,
-    encoder: Encoder,
-    vector: NDArray[np.float32] | None,
-) -> _Found:
+def extract(question: str, query: Query, hits: Sequence[Hit], store: Store, encoder: Encoder) -> _Found:
     """The sentence or date of the best hits that answers best, and where it stands."""
     records = store.get([hit.id for hit in hits[:_READ]])
     if query.wants_time:
@@ -134,9 +83,9 @@ def extract(
     pieces = [(hit, hit.text[a:b].strip()) for hit in hits[:_READ] for a, b in sentences(hit.text[:8000])]
     pieces = [(hit, piece) for hit, piece in pieces if not piece.endswith("?")] or pieces
     fit = np.array([_overlap(query, piece) for _, piece in pieces])
-    if encoder.embedder is not None and vector is not None:
+    if encoder.embedder is not None and query.vector is not None:
         near = np.argsort(-fit, kind="stable")[:24]
-        fit[near] += encoder.embedder.embed([pieces[n][1] for n in near]) @ vector
+        fit[near] += encoder.embedder.embed([pieces[n][1] for n in near]) @ query.vector
     odds = np.array([np.log(hit.score + 1e-6) - np.log1p(1e-6 - hit.score) for hit, _ in pieces])
     best = int(np.argmax(fit + 0.3 * odds))
     hit, piece = pieces[best]
@@ -165,7 +114,7 @@ def _date(hits: Sequence[Hit], records: dict[str, Record]) -> _Found | None:
     return _Found(format_span((day, day + 86400)), (first.id,))
 
 
-def _fact(question: str, query: Query, recall: Recall, store: Store, where: Filter, now: Time) -> _Found | None:
+def _fact(question: str, recall: Recall, store: Store, where: Filter, now: Time) -> _Found | None:
     """The object of the fact that the question asks for, where it names its subject and relation."""
     relations = asks_for(question)
     if "works as" in relations:
@@ -173,7 +122,7 @@ def _fact(question: str, query: Query, recall: Recall, store: Store, where: Filt
     if not relations:
         return None
     asked = words(question)
-    facts = recall.search(question, None, replace(where, kinds=(Kind.FACT,)), 10, now)
+    facts = recall.search(question, None, replace(where, kinds=(Kind.FACT,)), 10, now).hits
     records = store.get([fact.id for fact in facts])
     for fact in facts:
         record = records[fact.id]

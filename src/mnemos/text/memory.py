@@ -32,7 +32,7 @@ from mnemos.text.encode.embedder import Embedder, resolve
 from mnemos.text.facts import derived_writes, relinked_around
 from mnemos.text.gate import LoopGuard
 from mnemos.text.llm import LanguageModel
-from mnemos.text.recall.search import Recall
+from mnemos.text.recall.search import Found, Recall
 from mnemos.text.records import VERBATIM, Filter, Item, Kind, Operation, OperationKind, Record, Scope, Version
 from mnemos.text.results import Answer, Hit
 from mnemos.text.retention import Policy
@@ -47,6 +47,10 @@ _ScopeSizes = list[ScopeSize]
 _Operations = list[Operation]
 _Problems = list[str]
 
+_LONGEST_QUERY = 20_000
+"""Characters of a query that are read."""
+_READ = 10
+"""Hits that an answer is made from, at least."""
 _BATCH = 4096
 """Records that one pass of a bulk `add` prepares before the next; all are one transaction."""
 
@@ -284,16 +288,7 @@ class Memory:
         Raises:
             InvalidInput: an empty query, k below 1, or an unknown filter.
         """
-        text = clean(query, "query")
-        if not text.strip():
-            raise InvalidInput("the query is empty: ask for something, or use list()")
-        k = _count(k, "k")
-        where = self._filter(user, agent, filters)
-        vector = self._encoder.embed_query(text[:20_000])
-        now = self._clock.now()
-        hits = self._recall.search(text, vector, where, k, now, explain=explain)
-        self._guard.gave(where.scope, ((hit.id, hit.text) for hit in hits))
-        return hits
+        return self._found(query, _count(k, "k"), self._filter(user, agent, filters), explain).hits
 
     def ask(self, question: str, k: int = 10, *, user: str = "", agent: str = "", **filters: Any) -> Answer:
         """An answer from memory with the records it rests on, or an honest "not in memory".
@@ -302,13 +297,21 @@ class Memory:
         question asks when; with one, the same hits go into a short prompt and its citations come
         back as ids.
         """
-        k = _count(k, "k")
-        hits = self.search(question, max(k, 10), user=user, agent=agent, explain=False, **filters)
         where = self._filter(user, agent, filters)
-        answer = asking.answer(
-            question, hits, self._store, self._recall, self._encoder, where, self._clock.now(), self._llm
-        )
+        k = _count(k, "k")
+        found = self._found(question, max(k, _READ), where)
+        now = self._clock.now()
+        answer = asking.answer(question, found, self._store, self._recall, self._encoder, where, now, self._llm)
         return replace(answer, hits=answer.hits[:k])
+
+    def _found(self, query: str, k: int, where: Filter, explain: bool = False) -> Found:
+        text = clean(query, "query")
+        if not text.strip():
+            raise InvalidInput("the query is empty: ask for something, or use list()")
+        vector = self._encoder.embed_query(text[:_LONGEST_QUERY])
+        found = self._recall.search(text[:_LONGEST_QUERY], vector, where, k, self._clock.now(), explain=explain)
+        self._guard.gave(where.scope, ((hit.id, hit.text) for hit in found.hits))
+        return found
 
     def get(self, id: str, *, user: str = "", agent: str = "") -> Record:
         """The record of an id, forgotten ones included. Raises NotFound, also across scopes."""
@@ -333,7 +336,7 @@ class Memory:
     def history(self, id: str, *, user: str = "", agent: str = "") -> _Versions:
         """Every version of a record, oldest first, with the operation that made it; the version
         is None where a hard forget erased it."""
-        versions = self._store.history(id)
+        versions = self._store.history(clean(id, "id"))
         scope = self._scope(user, agent)
         if not versions or versions[-1].operation.scope != scope:
             raise NotFound(f"no memory {id!r} in this scope: `list` shows what there is")
@@ -405,7 +408,7 @@ class Memory:
         """
         scope = self._scope(user, agent)
         with self._write_lock, self._store.writing():
-            done, ids = self._store.operation(operation)
+            done, ids = self._store.operation(clean(operation, "operation"))
             if done.scope != scope:
                 raise NotFound(f"no operation {operation!r} in this scope")
             undoing = self._operation(OperationKind.UNDO, scope, undone=operation)

@@ -178,7 +178,7 @@ def check_index(store: Store, recall: Recall, encoder: Encoder) -> list[str]:
     """Where the index that recall holds differs from one made afresh."""
     problems = []
     for size in store.scopes():
-        with store.reading():
+        with store.reading(), recall._lock:
             held = recall.corpus(size.scope)
             fresh = Corpus(size.scope, VERBATIM, encoder.model)
             fresh.sync(store)

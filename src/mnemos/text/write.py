@@ -90,7 +90,7 @@ def clean(value: Any, name: str) -> str:
         return ""
     if not isinstance(value, str):
         raise InvalidInput(f"{name} is {value!r}: give a string")
-    return value if value.isascii() else value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return value if value.isascii() else value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _metadata(value: Any) -> Mapping[str, Any]:

@@ -130,7 +130,8 @@ def _search(memory: Memory, asked: list[str]) -> dict[str, float]:
     vectors = {question: memory._encoder.embed_query(question) for question in asked}
     where, now = make_filter(Scope(), {}), SystemClock().now()
     latency = percentiles(lambda q: memory._recall.search(q, vectors[q], where, 10, now), asked)
-    one = percentiles(memory._encoder.embed_query, asked)
+    embedder = memory._encoder.embedder
+    one = percentiles(lambda q: embedder.embed([q]) if embedder else None, asked)
     return {
         "search p50 ms": round(latency.p50 * 1e3, 2),
         "search p95 ms": round(latency.p95 * 1e3, 2),

@@ -7,7 +7,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mnemos.core.clock import Time
 from mnemos.text.index.corpus import Corpus
 from mnemos.text.recall import query as reading
+from mnemos.text.recall.confidence import confidence
 from mnemos.text.recall.query import Query
 from mnemos.text.recall.rank import FEATURES, Ranked, diversify, rank, reasons, weights
 from mnemos.text.recall.seed import Signals, seed
@@ -27,6 +28,17 @@ from mnemos.text.store import Store
 _GROUPS = (VERBATIM, (Kind.FACT, Kind.SUMMARY, Kind.SESSION, Kind.ENTITY))
 """Kinds that share statistics: what was said, and what was made of it."""
 _OPEN_SCOPES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one search came to."""
+
+    hits: list[Hit]
+    query: Query | None
+    """The question as read; None where nothing is stored."""
+    confidence: float
+    """Estimated probability that the answer is in memory."""
 
 
 class Recall:
@@ -54,17 +66,20 @@ class Recall:
         now: Time,
         *,
         explain: bool = False,
-    ) -> list[Hit]:
+    ) -> Found:
         """The `k` best records for `text`, best first. The index and the texts are of one moment."""
         hits: list[Hit] = []
+        query, sure = None, 0.0
         with self._store.reading(), self._lock:
             for group in _GROUPS:
                 kinds = tuple(kind for kind in where.kinds if kind in group)
                 if kinds:
-                    hits += self._in_group(text, vector, replace(where, kinds=kinds), group, k, now, explain)
+                    found = self._in_group(text, vector, replace(where, kinds=kinds), group, k, now, explain)
+                    hits += found.hits
+                    query, sure = query or found.query, max(sure, found.confidence)
         if len({kind in VERBATIM for kind in where.kinds}) > 1:
             hits.sort(key=lambda hit: -hit.score)
-        return hits[:k]
+        return Found(hits[:k], query, sure)
 
     def _in_group(
         self,
@@ -75,10 +90,10 @@ class Recall:
         k: int,
         now: Time,
         explain: bool,
-    ) -> list[Hit]:
+    ) -> Found:
         corpus = self.corpus(where.scope, group)
         if not len(corpus):
-            return []
+            return Found([], None, 0.0)
         query, signals, ranked = self.rank(text, vector, corpus, where, now)
         order = diversify(ranked.scores, corpus.block[signals.places], k)
         records = self._store.get([corpus.ids[row] for row in signals.rows[order]])
@@ -91,7 +106,7 @@ class Recall:
             odds = float(np.clip(ranked.scores[n], -50, 50))
             parts = _parts(query, corpus, ranked, int(n)) if explain else {}
             hits.append(hit_of(record, 1 / (1 + math.exp(-odds)), why, parts))
-        return hits
+        return Found(hits, query, confidence(query, corpus, signals, ranked))
 
     def rank(
         self, text: str, vector: NDArray[np.float32] | None, corpus: Corpus, where: Filter, now: Time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ from mnemos.text.store.schema import APPLICATION_ID, MIGRATIONS
 _MAGIC = b"SQLite format 3\x00"
 _WAIT_MS = 60_000
 """How long a writer waits for writers of other processes."""
+_TRIES = 100
+"""In how many parts that wait is cut while a file is made."""
 
 
 def connect(path: Path) -> apsw.Connection:
@@ -39,7 +42,7 @@ def connect(path: Path) -> apsw.Connection:
     with translated(path):
         try:
             db = apsw.Connection(str(path))
-            _prepare(db, path)
+            _patiently_prepare(db, path)
         except (apsw.ReadOnlyError, apsw.CantOpenError):
             if not path.exists():
                 raise
@@ -70,8 +73,22 @@ def _refuse_foreign(path: Path) -> None:
         raise StoreForeign(f"{path} is another program's SQLite file, and was left untouched: give another path")
 
 
-def _prepare(db: apsw.Connection, path: Path) -> None:
+def _patiently_prepare(db: apsw.Connection, path: Path) -> None:
+    # while another process makes the same file or switches it to write-ahead logging, SQLite answers
+    # "busy" at once, without the wait that it was told
+    db.set_busy_timeout(_WAIT_MS // _TRIES)
+    for left in range(_TRIES, -1, -1):
+        try:
+            _prepare(db, path)
+            break
+        except apsw.BusyError:
+            if not left:
+                raise
+            time.sleep(0.01)
     db.set_busy_timeout(_WAIT_MS)
+
+
+def _prepare(db: apsw.Connection, path: Path) -> None:
     db.execute(
         "PRAGMA secure_delete=ON; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY"
     )
@@ -96,7 +113,8 @@ def _migrate(db: apsw.Connection, path: Path) -> None:
         db.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
         db.execute("COMMIT")
     except BaseException:
-        db.execute("ROLLBACK")
+        if not db.get_autocommit():
+            db.execute("ROLLBACK")
         raise
 
 

@@ -1,0 +1,51 @@
+"""How sure recall is that memory holds what a question asks for.
+
+A logistic model over what recall saw (`mnemos.bench.ranker` fits it): a question whose words this memory never
+heard, or whose best matches were said by somebody else than it asks about, is probably not answered here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.text.index.corpus import Corpus
+from mnemos.text.recall.query import Query
+from mnemos.text.recall.rank import FEATURES, Ranked, weights
+from mnemos.text.recall.seed import Signals
+
+CONFIDENCE = (
+    "best", "best words", "best coverage", "best talk", "best meaning z", "unheard", "others say it better", "gap",
+    "asks when, dated",
+)  # fmt: skip
+"""Features of the confidence model."""
+
+
+def confidence(query: Query, corpus: Corpus, signals: Signals, ranked: Ranked) -> float:
+    """Estimated probability, in [0, 1], that what `query` asks for is among the candidates."""
+    if not len(ranked.scores):
+        return 0.0
+    kind = "hybrid" if query.vector is not None and len(corpus.vectors) else "lexical"
+    (logit,) = weights()[f"{kind}-confidence"](confidence_features(query, corpus, signals, ranked)[None])
+    return float(1 / (1 + np.exp(-np.clip(logit, -30, 30))))
+
+
+def confidence_features(query: Query, corpus: Corpus, signals: Signals, ranked: Ranked) -> NDArray[np.float32]:
+    """[len(CONFIDENCE)]"""
+    order = np.argsort(-ranked.scores, kind="stable")
+    own = dict(zip(FEATURES, ranked.first.T, strict=True))
+    best = {name: float(column[order[:3]].max()) for name, column in own.items()}
+    heard = [corpus.postings.idf(p) for p in signals.postings.values() if len(p.rows)]
+    mass = sum(corpus.postings.idf(p) for p in signals.postings.values()) or 1.0
+    others = 0.0
+    if query.speakers:
+        # the question names somebody: would somebody else's words fit better?
+        theirs = own["speaker"] == 1
+        fit = own["coverage"] + own["meaning"]
+        others = float(fit[~theirs].max(initial=0.0) - fit[theirs].max(initial=0.0))
+    top = ranked.scores[order]
+    values = [
+        float(top[0]), best["words"], best["coverage"], best["talk 2"], best["meaning z"], 1 - sum(heard) / mass,
+        others, float(top[0] - top[min(4, len(top) - 1)]), best["when dated"],
+    ]  # fmt: skip
+    return np.array(values, np.float32)
