@@ -218,7 +218,7 @@ class SqliteVec(System):
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
             f"CREATE VIRTUAL TABLE vectors USING vec0(embedding float[{embedder.dim}] distance_metric=cosine);"
             "CREATE VIRTUAL TABLE words USING fts5(text, tokenize='porter unicode61')"
-        )
+        ).fetchall()
 
     def add(self, items: Sequence[Item]) -> None:
         for start in range(0, len(items), self._BATCH):
