@@ -24,7 +24,7 @@ TASK = """
     class Options(TaskOptions):
         words: int = 2
 
-    @task("toytask", summary="Counts words", options=Options)
+    @task("toytask", summary="Counts words", options=Options, plot=("system", "words"))
     def toytask(options, progress):
         for done in range(options.words):
             progress("counting", done + 1, options.words)

@@ -18,7 +18,9 @@ _PUBLIC = sorted(n for n, _ in inspect.getmembers(Memory, inspect.isfunction) if
 @pytest.mark.parametrize("name", _PUBLIC)
 def test_every_public_method_is_there_and_awaited(name: str) -> None:
     method = getattr(AsyncMemory, name)
-    assert inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(inspect.unwrap(method, stop=inspect.iscoroutinefunction))
+    assert inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(
+        inspect.unwrap(method, stop=inspect.iscoroutinefunction)
+    )
     assert method.__doc__
 
 

@@ -9,7 +9,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mnemos import FixedClock, Kind, Memory
-from mnemos.core.errors import InvalidInput, MnemosError, StoreDamaged, StoreError, StoreForeign, StoreFull, StoreReadOnly
+from mnemos.core.errors import (
+    InvalidInput,
+    MnemosError,
+    StoreDamaged,
+    StoreError,
+    StoreForeign,
+    StoreFull,
+    StoreReadOnly,
+)
 
 _UNIX = hasattr(os, "fork")
 
@@ -118,7 +125,7 @@ def test_when_files_may_not_grow_the_add_is_refused_whole_and_nothing_is_lost(tm
                 try:
                     memory.add([f"large {n} {i} " + "x" * 10_000 for i in range(10)])
                 except StoreFull as why:
-                    assert "taken back whole" in str(why)
+                    assert "taken back whole" in str(why)  # noqa: PT017
                     break
             else:
                 raise AssertionError("the limit never struck")
@@ -138,9 +145,12 @@ def test_a_full_disk_is_our_error_and_nothing_is_lost(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = shutil.which("mount")
-    if mount is None or subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
-    ).returncode:
+    if (
+        mount is None
+        or subprocess.run(
+            [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
+        ).returncode
+    ):
         pytest.skip("a small disk cannot be mounted here")
     try:
         ids = _filled(disk / "m.mnemos", 5)
@@ -194,7 +204,7 @@ def test_a_file_that_cannot_be_written_can_still_be_searched(folder_too: bool) -
                     try:
                         call()
                     except StoreReadOnly as why:
-                        assert "permissions" in str(why)
+                        assert "permissions" in str(why)  # noqa: PT017
                     else:
                         raise AssertionError("a read-only file was written")
 
@@ -296,7 +306,15 @@ def test_a_foreign_file_is_refused_and_byte_for_byte_untouched(tmp_path: Path, k
 
 @pytest.mark.parametrize(
     "text",
-    ["NUL \x00 inside", "\u202eright to left\u202c שלום עולם", "👩‍👩‍👧‍👦 family 🙂", "e\u0301 combining", "\ufeffmark", "a\u2028b", "' -- \" ; \\"],
+    [
+        "NUL \x00 inside",
+        "\u202eright to left\u202c שלום עולם",
+        "👩‍👩‍👧‍👦 family 🙂",
+        "e\u0301 combining",
+        "\ufeffmark",
+        "a\u2028b",
+        "' -- \" ; \\",
+    ],
 )
 def test_odd_characters_come_back_as_they_were(memory: Memory, text: str) -> None:
     id = memory.add(text, speaker=text, session=text, metadata={text: text}, user=text, key=text)
@@ -407,7 +425,16 @@ def test_arbitrary_text_is_stored_and_found_or_refused_by_us(
 
 @_SMALL
 @given(
-    value=st.one_of(_ANY, st.integers(), st.floats(), st.none(), st.booleans(), st.binary(), st.lists(_ANY, max_size=2), st.datetimes())
+    value=st.one_of(
+        _ANY,
+        st.integers(),
+        st.floats(),
+        st.none(),
+        st.booleans(),
+        st.binary(),
+        st.lists(_ANY, max_size=2),
+        st.datetimes(),
+    )
 )
 def test_arbitrary_values_of_any_argument_raise_only_our_errors(shared: Memory, value: Any) -> None:
     calls: list[Callable[[], Any]] = [
@@ -424,4 +451,4 @@ def test_arbitrary_values_of_any_argument_raise_only_our_errors(shared: Memory, 
         try:
             call()
         except MnemosError as why:
-            assert str(why)
+            assert str(why)  # noqa: PT017

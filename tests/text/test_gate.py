@@ -38,7 +38,9 @@ def test_a_machine_may_say_something_new_or_what_was_never_given_out(memory: Mem
     first = memory.add(_TEXTS[0])
     assert memory.add(_TEXTS[0], source="assistant") != first
     memory.search("harbour")
-    new = memory.add("The harbour opens at seven in the morning. You should bring a warm coat and some bread.", source="assistant")
+    new = memory.add(
+        "The harbour opens at seven in the morning. You should bring a warm coat and some bread.", source="assistant"
+    )
     assert memory.get(new).source == "assistant"
 
 

@@ -98,8 +98,12 @@ def test_citations_of_the_reply_come_back_as_ids(knowing: Memory, endpoint: Endp
     assert endpoint.asked[0]["model"] == "toy"
 
 
-@pytest.mark.parametrize("reply", ["NOT IN MEMORY", "not in memory.", "Lisbon", "Lisbon [9]", "Lisbon [0]", "Lisbon [one]"])
-def test_a_reply_that_declines_or_cites_nothing_is_not_in_memory(knowing: Memory, endpoint: Endpoint, reply: str) -> None:
+@pytest.mark.parametrize(
+    "reply", ["NOT IN MEMORY", "not in memory.", "Lisbon", "Lisbon [9]", "Lisbon [0]", "Lisbon [one]"]
+)
+def test_a_reply_that_declines_or_cites_nothing_is_not_in_memory(
+    knowing: Memory, endpoint: Endpoint, reply: str
+) -> None:
     endpoint.says(reply)
     answer = knowing.ask("Where does Ada live?")
     assert (answer.text, answer.found, answer.citations) == (NOT_IN_MEMORY, False, ())

@@ -101,7 +101,9 @@ def test_a_hard_forgotten_text_is_not_in_an_export(filled: Memory, tmp_path: Pat
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_a_damaged_or_truncated_export_imports_nothing(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_damaged_or_truncated_export_imports_nothing(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = tmp_path_factory.mktemp("damaged")
     with _open(folder / "from.mnemos") as memory:
         memory.add(["I live in Lisbon", {"text": "tea", "key": "k"}], speaker="Ada")

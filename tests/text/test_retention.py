@@ -25,7 +25,9 @@ def test_retention_starts_at_one(strength: float, uses: int) -> None:
 
 
 @given(_strengths, _ages, _ages, st.integers(0, 50))
-def test_retention_falls_with_age_and_rises_with_strength_and_use(strength: float, a: float, b: float, uses: int) -> None:
+def test_retention_falls_with_age_and_rises_with_strength_and_use(
+    strength: float, a: float, b: float, uses: int
+) -> None:
     policy = Policy(strength=strength)
     young, old = sorted((a, b))
     assert 1 >= policy.retention(young, uses) >= policy.retention(old, uses) >= 0
@@ -61,7 +63,10 @@ def test_a_number_out_of_range_is_refused_by_name(fields: dict[str, Any]) -> Non
 def _survivors(every: float, days: int) -> list[str]:
     """Texts left after `days`, with a sweep every `every` days."""
     clock = FixedClock("2025-01-01")
-    with tempfile.TemporaryDirectory() as folder, Memory(Path(folder) / "m", embedder=None, clock=clock, seed=1) as memory:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Memory(Path(folder) / "m", embedder=None, clock=clock, seed=1) as memory,
+    ):
         memory.set_policy(Policy(strength=2, threshold=0.1))
         for day in range(days):
             memory.add(f"day {day}")

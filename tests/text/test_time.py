@@ -13,7 +13,20 @@ from mnemos import FixedClock, Kind, Memory
 from mnemos.core import iso, parse_time
 
 _DAY = 86400.0
-_CITIES = ["Lisbon", "Porto", "Rome", "Berlin", "Oslo", "Vienna", "Prague", "Dublin", "Madrid", "Athens", "Nairobi", "Lima"]
+_CITIES = [
+    "Lisbon",
+    "Porto",
+    "Rome",
+    "Berlin",
+    "Oslo",
+    "Vienna",
+    "Prague",
+    "Dublin",
+    "Madrid",
+    "Athens",
+    "Nairobi",
+    "Lima",
+]
 _NAMES = ["Ada", "Noor", "Mateo", "Ingrid", "Kwame", "Yuki", "Priya", "Olga", "Tariq", "Elena"]
 _FIRST = ["I live in {}.", "I live in {} and like it here.", "We live in {}.", "I moved to {}."]
 _THEN = ["I moved to {}.", "I just moved to {}!", "I live in {} now.", "Big news: I moved to {} for work."]
@@ -69,7 +82,9 @@ def test_facts_told_out_of_order_make_the_same_chain(tmp_path: Path, order: tupl
             ("Ada lives in Oslo", times[2], None, ["Ada lives in Rome"]),
             ("Ada lives in Rome", times[1], times[2], ["Ada lives in Lisbon"]),
         ]
-        answers = [memory.ask("Where does Ada live?", as_of=day).text for day in ("2020-06-01", "2021-06-01", "2023-01-01")]
+        answers = [
+            memory.ask("Where does Ada live?", as_of=day).text for day in ("2020-06-01", "2021-06-01", "2023-01-01")
+        ]
         assert answers == ["Lisbon", "Rome", "Oslo"]
 
 

@@ -22,7 +22,12 @@ def _fill(memory: Memory) -> dict[str, str]:
         "copy": {"text": "Tea with  lemon", "speaker": "Bo", "session": "t"},
         "long": {"text": long, "speaker": "Bo", "session": "t"},
         "near": {"text": long + " Hello!", "speaker": "Bo", "session": "t"},
-        "claim": {"text": "Ada is a doctor. Ada lives in Oslo.", "speaker": "helper", "source": "assistant", "at": "2022-01-01"},
+        "claim": {
+            "text": "Ada is a doctor. Ada lives in Oslo.",
+            "speaker": "helper",
+            "source": "assistant",
+            "at": "2022-01-01",
+        },
     }
     return dict(zip(rows, memory.add(list(rows.values())), strict=True))
 

@@ -6,7 +6,7 @@ A task is a module of `mnemos.bench.tasks` with one decorated function of the mo
     class LocomoOptions(TaskOptions):
         data: Path | None = None
 
-    @task("locomo", summary="Evidence recall on LoCoMo", options=LocomoOptions)
+    @task("locomo", summary="Evidence recall on LoCoMo", options=LocomoOptions, plot=("system", "recall@20"))
     def locomo(options: LocomoOptions, progress: Progress) -> Result: ...
 
 A claim is a module of `mnemos.bench.claims` named after its system, with `SYSTEM` (that name again) and
@@ -58,6 +58,8 @@ class Task:
     summary: str
     """One line for the list of tasks."""
     options: type[TaskOptions]
+    plot: tuple[str, str]
+    """(x, y): the columns of its rows that its figure shows."""
     run: Callable[[Any, Progress], Result]
     """(options, progress) → result."""
 
@@ -66,9 +68,11 @@ def silent(what: str, done: int, total: int) -> None:
     """The progress that shows nothing."""
 
 
-def task(name: str, *, summary: str, options: type[Options]) -> Callable[[Callable[[Options, Progress], Result]], Task]:
+def task(
+    name: str, *, summary: str, options: type[Options], plot: tuple[str, str]
+) -> Callable[[Callable[[Options, Progress], Result]], Task]:
     """Make the decorated function the task `name`, which is also its module's name."""
-    return lambda run: Task(name, summary, options, run)
+    return lambda run: Task(name, summary, options, plot, run)
 
 
 def task_names() -> list[str]:

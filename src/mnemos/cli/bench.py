@@ -41,25 +41,33 @@ def bench(
     results: Annotated[
         Path | None, typer.Option("--results", metavar="DIR", help="Keep the result as JSON in this folder.")
     ] = None,
+    figure: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw the result: a .png or .svg file.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a benchmark on this machine.
 
-    Example: mnemos bench retrieval --set seed=1 --results benchmarks/results
+    Example: mnemos bench locomo --set seed=1 --results benchmarks/results --plot locomo.svg
     """
     from mnemos.bench import runner
+    from mnemos.bench.report import plot
     from mnemos.bench.results import check_writable, save
 
     if list_tasks or task is None:
         _list_tasks(as_json)
         return
-    options = _options(runner.get_task(task).options, pairs(settings, "--set") or {})
+    chosen = runner.get_task(task)
+    options = _options(chosen.options, pairs(settings, "--set") or {})
     if results is not None:
         check_writable(results)
     with _progress() as progress:
         result = runner.run_task(task, progress=progress, **options)
     if results is not None:
         message(f"written to {save(result, results)}")
+    if figure is not None:
+        x, y = chosen.plot
+        message(f"drawn in {plot(result, figure, x=x, y=y)}")
     _print_results([result], as_json)
 
 

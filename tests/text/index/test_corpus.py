@@ -44,7 +44,9 @@ def _state(corpus: Corpus) -> dict[str, object]:
         "conversation": by_place,
         "sessions": [corpus.sessions.names[corpus.session[row]] for row in corpus.order],
         "lengths": corpus.postings.lengths[corpus.order].tolist(),
-        "vectors": sorted((corpus.ids[o], v.tobytes()) for o, v in zip(corpus.vectors.owners, corpus.vectors.matrix, strict=True)),
+        "vectors": sorted(
+            (corpus.ids[o], v.tobytes()) for o, v in zip(corpus.vectors.owners, corpus.vectors.matrix, strict=True)
+        ),
         "first": corpus.first.tolist(),
         "last": corpus.last.tolist(),
     }

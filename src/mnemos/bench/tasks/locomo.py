@@ -39,7 +39,12 @@ class LocomoOptions(TaskOptions):
     """See `mnemos.text.encode.embedder.resolve`."""
 
 
-@task("locomo", summary="Evidence recall, answers and abstention on LoCoMo conversations", options=LocomoOptions)
+@task(
+    "locomo",
+    summary="Evidence recall, answers and abstention on LoCoMo conversations",
+    options=LocomoOptions,
+    plot=("system", "recall@20"),
+)
 def locomo(options: LocomoOptions, progress: Progress) -> Result:
     """Recall@{5,10,20}, MRR and session hit@10 for each signal, their fusion and ours; F1 of `ask`."""
     conversations = load_locomo(options.data)

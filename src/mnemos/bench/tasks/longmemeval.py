@@ -35,7 +35,12 @@ class LongMemEvalOptions(TaskOptions):
     embedder: str = "auto"
 
 
-@task("longmemeval", summary="Session recall on LongMemEval histories", options=LongMemEvalOptions)
+@task(
+    "longmemeval",
+    summary="Session recall on LongMemEval histories",
+    options=LongMemEvalOptions,
+    plot=("system", "ndcg@10"),
+)
 def longmemeval(options: LongMemEvalOptions, progress: Progress) -> Result:
     """recall, recall_all, hit and NDCG of sessions at 1, 3, 5 and 10, for each signal and ours."""
     instances = load_longmemeval(options.data)

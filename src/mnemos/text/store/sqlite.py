@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -202,6 +203,7 @@ class SQLiteStore:
                 busy, *_ = next(iter(db.execute("PRAGMA wal_checkpoint(TRUNCATE)")))
                 if not busy:
                     return
+                time.sleep(0.02)  # SQLite does not wait for readers of its own accord
         raise StoreBusy(
             f"{self.path}: another reader keeps the write-ahead log from being emptied; the records are gone from the "
             "store, and their bytes go with the next checkpoint: close other programs and run `mnemos doctor`"
