@@ -80,7 +80,7 @@ def test_systems_prints_the_catalogue_with_the_four_choices(run: Run) -> None:
 def bench(monkeypatch: pytest.MonkeyPatch) -> None:
     """One task and two claims, in place of those that take minutes."""
 
-    @runner.task("tiny", summary="Counts", options=runner.TaskOptions)
+    @runner.task("tiny", summary="Counts", options=runner.TaskOptions, plot=("system", "count"))
     def tiny(options: runner.TaskOptions, progress: runner.Progress) -> Result:
         progress("counting", 1, 1)
         return Result(name="tiny", measures={"count": float(options.seed)}, seeds=(options.seed,))

@@ -23,8 +23,8 @@ def _open(path: Path) -> Memory:
 
 def _fill(memory: Memory) -> None:
     a, b, c, d, _ = memory.add([
-        {"text": "I live in Lisbon with Noor. שלום 🙂\x00", "speaker": "Ada", "at": "2020-01-01", "session": "s", "key": "k1"},
-        {"text": "I moved to Rome.", "speaker": "Ada", "at": "2021-01-01", "session": "s", "metadata": {"a": [1, None]}},
+        {"text": "I live in Lisbon. שלום 🙂\x00", "speaker": "Ada", "at": "2020-01-01", "session": "s", "key": "k1"},
+        {"text": "I moved to Rome.", "speaker": "Ada", "at": "2021-01-01", "session": "s", "metadata": {"a": [1]}},
         {"text": "tea with lemon", "speaker": "Bo", "session": "t"},
         {"text": "harbour at dawn", "speaker": "Bo", "session": "t", "key": "k4"},
         {"text": "Tea with lemon", "speaker": "Bo", "session": "t"},

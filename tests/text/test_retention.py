@@ -51,7 +51,8 @@ def test_without_a_policy_nothing_fades() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"strength": 0}, {"strength": -1}, {"strength": math.nan}, {"strength": math.inf}, {"strength": "5"}, {"ttl": 0},
+        {"strength": 0}, {"strength": -1}, {"strength": math.nan}, {"strength": math.inf},
+        {"strength": "5"}, {"ttl": 0},
         {"ttl": -5}, {"threshold": 0}, {"threshold": 1}, {"gain": -1}, {"gain": math.nan}, {"gain": math.inf},
     ],
 )  # fmt: skip

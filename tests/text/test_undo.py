@@ -38,7 +38,10 @@ def _state(memory: Memory) -> list[Any]:
     return [
         [(h.id, h.text, h.score, h.why, dict(h.parts)) for h in found] for found in [*hits, derived]
     ] + [
-        [(r.id, r.text, r.edges, r.valid_from, r.valid_to, r.retention, dict(r.metadata)) for r in memory.list(kinds=list(Kind))]
+        [
+            (r.id, r.text, r.edges, r.valid_from, r.valid_to, r.retention, dict(r.metadata))
+            for r in memory.list(kinds=list(Kind))
+        ]
     ]  # fmt: skip
 
 
