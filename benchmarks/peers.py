@@ -3,42 +3,42 @@
     pip install -e ".[local]" && pip install -r benchmarks/peers_requirements.txt
     python benchmarks/peers.py
 
-Speed is measured on made-up talk (`mnemos.bench.tasks._talk`), one process per system and round, in an order
-that the seed shuffles. Each writes everything twice, into fresh folders: first embedding every text itself, then with
-every vector known beforehand, which leaves its own work. Search is timed with the question's vector known;
-the first search, which may load or build what the others use, is timed apart.
+Speed: made-up talk, one process per system and round, in an order that the seed shuffles. Each writes
+everything twice, into fresh folders: first embedding every text itself, then with every vector known, which
+leaves its own work. Search is timed with the question's vector known; the first one, which may load or build
+what the others use, is timed apart.
 
-Evidence recall is measured on LoCoMo (categories 1 to 4), each conversation by itself. The shipped weights of mnemos
-were trained on these conversations, so its recall here is by weights fitted anew, for each conversation, on the
+Recall: the evidence of LoCoMo (categories 1 to 4), each conversation by itself. The shipped weights of mnemos
+were trained on these conversations, so its recall here is by weights fitted, for each conversation, on the
 others; what the shipped ones reach is among the measures.
 
-Each peer gets what makes it strong: "speaker: text" as its text, its fastest public way of adding many, no
-metadata to store, and for mem0 an embedder in its own process instead of an endpoint.
+Each peer gets what makes it strong: "speaker: text" to search, its fastest public way of adding many, no
+metadata to store; mem0 an embedder in its own process instead of an endpoint; sqlite-vec the depth and the
+constant of its fusion that did best of a dozen on these very conversations.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import distributions, version
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemos.bench.metrics import bootstrap_ci, paired_bootstrap, recall_at
+from mnemos.bench.metrics import paired_bootstrap, recall_at
 from mnemos.bench.report import markdown
 from mnemos.bench.results import Result, check_writable, save, this_commit, this_machine
 from mnemos.bench.tasks._talk import questions, talk
@@ -47,7 +47,7 @@ from mnemos.bench.timing import percentiles
 from mnemos.core.clock import Clock, FixedClock, SystemClock
 from mnemos.text.encode.analyse import STOP_WORDS
 from mnemos.text.encode.embedder import Embedder, Vectors, resolve
-from mnemos.text.importers.locomo import Conversation, Question, load_locomo
+from mnemos.text.importers.locomo import load_locomo
 from mnemos.text.memory import Memory
 from mnemos.text.records import Item
 
@@ -55,50 +55,39 @@ RESULTS = Path(__file__).with_name("results")
 REQUIREMENTS = "pip install -r benchmarks/peers_requirements.txt"
 EMBEDDER = "minilm-int8"
 KS = (5, 10, 20)
+Found = TypeVar("Found")
 OFFLINE = {"HF_HUB_OFFLINE": "1", "MEM0_TELEMETRY": "False", "ANONYMIZED_TELEMETRY": "False"}
 
 
 class Known:
-    """An embedder that looks up what it has embedded before, and keeps the seconds that the rest took."""
+    """An embedder that looks up what it has embedded before."""
 
     def __init__(self, inner: Embedder) -> None:
         self.inner, self.name, self.dim = inner, inner.name, inner.dim
-        self.seconds = 0.0
         self._known: dict[str, NDArray[np.float32]] = {}
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         missing = [text for text in dict.fromkeys(texts) if text not in self._known]
         if missing:
-            start = time.perf_counter()
             self._known.update(zip(missing, self.inner.embed(missing), strict=True))
-            self.seconds += time.perf_counter() - start
         return np.array([self._known[text] for text in texts], np.float32).reshape(len(texts), self.dim)
 
 
 # -- the systems ---------------------------------------------------------------------------
 
 
-class System(ABC):
+class System(Protocol):
     """One memory in a folder of its own. A hit is the position of the turn, in order of adding."""
 
     name: str
+    note: str
     packages: tuple[str, ...]
     """Distributions that it needs; the version of the first is its version."""
-    note = ""
 
-    @abstractmethod
     def __init__(self, folder: Path, embedder: Embedder, clock: Clock) -> None: ...
-
-    @abstractmethod
-    def add(self, items: Sequence[Item]) -> None:
-        """Store all; durable by the system's own defaults on return."""
-
-    @abstractmethod
-    def search(self, question: str, k: int) -> list[int]:
-        """Positions of the best `k`; the system has their texts in hand as well."""
-
-    def close(self) -> None:
-        """Release files."""
+    def add(self, items: Sequence[Item]) -> None: ...
+    def search(self, question: str, k: int) -> list[int]: ...
+    def close(self) -> None: ...
 
 
 class Mnemos(System):
@@ -152,11 +141,14 @@ class Chroma(System):
         found = self._collection.query(query_texts=[question], n_results=k, include=["documents"])
         return [int(id) for id in found["ids"][0]]
 
+    def close(self) -> None:
+        self._client.close()
+
 
 class Mem0(System):
     name = "mem0"
     packages = ("mem0ai", "fastembed")
-    note = "infer=False, Qdrant in a folder (no server), vectors and BM25; embeds and commits one text at a time by design"
+    note = "infer=False, Qdrant in a folder (no server), vectors and BM25; embeds and commits text by text"
 
     def __init__(self, folder: Path, embedder: Embedder, clock: Clock) -> None:
         os.environ["MEM0_DIR"] = str(folder)  # else it makes a folder in the user's home
@@ -202,10 +194,10 @@ class Mem0(System):
 class SqliteVec(System):
     name = "sqlite-vec + FTS5"
     packages = ("sqlite-vec",)
-    note = "exact cosine and BM25 with Porter stems, no stop words, reciprocal-rank fusion; WAL, a transaction per 1000"
+    note = "exact cosine and BM25 (Porter stems, no stop words), RRF; WAL, a transaction per batch of 1000"
     _BATCH = 1000
-    _DEPTH = 100
-    _RRF = 60
+    _DEPTH = 20
+    _RRF = 10
 
     def __init__(self, folder: Path, embedder: Embedder, clock: Clock) -> None:
         import sqlite_vec
@@ -226,11 +218,10 @@ class SqliteVec(System):
             vectors = self._embedder.embed(texts)
             with self._db:
                 rows = range(start, start + len(texts))
-                self._db.executemany(
-                    "INSERT INTO vectors(rowid, embedding) VALUES (?, ?)",
-                    ((row, vector.tobytes()) for row, vector in zip(rows, vectors, strict=True)),
-                )
-                self._db.executemany("INSERT INTO words(rowid, text) VALUES (?, ?)", zip(rows, texts, strict=True))
+                near = zip(rows, (vector.tobytes() for vector in vectors), strict=True)
+                self._db.executemany("INSERT INTO vectors(rowid, embedding) VALUES (?, ?)", near)
+                told = zip(rows, texts, strict=True)
+                self._db.executemany("INSERT INTO words(rowid, text) VALUES (?, ?)", told)
 
     def search(self, question: str, k: int) -> list[int]:
         depth = max(self._DEPTH, k)
@@ -264,41 +255,39 @@ def _said(item: Item) -> str:
 # -- what one process measures -------------------------------------------------------------
 
 
-def speed(system: type[System], turns: int, searches: int, seed: int) -> dict[str, float]:
+def speed(system: str, turns: int, searches: int, seed: int) -> dict[str, float]:
     """Ingest with and without the embedding, and search, of one system."""
     items = talk(turns, seed)
     asked = questions(items, searches + 1, seed)
     embedder = Known(_embedder())
     embedder.inner.embed(asked[:1])  # loading is not what is measured here
-    found: dict[str, float] = {}
-    for measure in ("ingest s", "ingest s without embedding"):
+    seconds = {}
+    for measure in ("ingest s", "ingest s without embedding"):  # the second finds every vector known
         with tempfile.TemporaryDirectory() as folder:
-            memory = system(Path(folder), embedder, SystemClock())
+            memory = SYSTEMS[system](Path(folder), embedder, SystemClock())
             start = time.perf_counter()
             memory.add(items)
-            found[measure] = time.perf_counter() - start
-            if measure == "ingest s":
-                found["embedding s"] = embedder.seconds
-            else:
-                embedder.embed(asked)
-                latency = percentiles(lambda question: memory.search(question, 10), asked)  # noqa: B023
-                found |= {"first search ms": latency.first * 1e3}
-                found |= {"search p50 ms": latency.p50 * 1e3, "search p95 ms": latency.p95 * 1e3}
+            seconds[measure] = time.perf_counter() - start
+            embedder.embed(asked)
+            latency = percentiles(lambda question: memory.search(question, 10), asked)  # noqa: B023
             memory.close()
-    return found
+    named = {"first search ms": latency.first, "search p50 ms": latency.p50, "search p95 ms": latency.p95}
+    return seconds | {name: value * 1e3 for name, value in named.items()}
 
 
-def recall(system: type[System], data: Path) -> dict[str, list[float]]:
+def recall(system: str, data: Path) -> dict[str, list[float]]:
     """Evidence recall of every question, by k."""
     embedder = _embedder()
     found: dict[str, list[float]] = {f"recall@{k}": [] for k in KS}
     for conversation in load_locomo(data):
         clock = FixedClock(max(item.at or 0.0 for item in conversation.items) + 86400)
         with tempfile.TemporaryDirectory() as folder:
-            memory = system(Path(folder), embedder, clock)
+            memory = SYSTEMS[system](Path(folder), embedder, clock)
             memory.add(conversation.items)
             refs = [str(item.metadata["dia_id"]) for item in conversation.items]
-            for question in _answerable(conversation):
+            for question in conversation.questions:
+                if not question.evidence or question.category == ADVERSARIAL:
+                    continue
                 turns = [refs[n] for n in memory.search(question.question, max(KS))]
                 for k in KS:
                     found[f"recall@{k}"].append(recall_at(turns, question.evidence, k))
@@ -306,8 +295,8 @@ def recall(system: type[System], data: Path) -> dict[str, list[float]]:
     return found
 
 
-def unseen(data: Path) -> dict[str, list[float]]:
-    """The same of mnemos, each conversation ranked by weights that were fitted on the others."""
+def unseen(system: str, data: Path) -> dict[str, list[float]]:
+    """`recall` of mnemos, each conversation ranked by weights that were fitted on the others."""
     from mnemos.bench.ranker import examples, held_out, ranking
 
     answerable = [e for e in examples(load_locomo(data), EMBEDDER) if e.category != ADVERSARIAL]
@@ -318,10 +307,6 @@ def unseen(data: Path) -> dict[str, list[float]]:
             rows = [str(row) for row in ranking(example, scores, k)]
             found[f"recall@{k}"].append(recall_at(rows, gold, k))
     return found
-
-
-def _answerable(conversation: Conversation) -> list[Question]:
-    return [q for q in conversation.questions if q.evidence and q.category != ADVERSARIAL]
 
 
 def _embedder() -> Embedder:
@@ -342,43 +327,32 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/locomo/locomo5.json.xz"))
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--part", help=argparse.SUPPRESS)
-    parser.add_argument("--system", choices=SYSTEMS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.part:
-        print("\n" + json.dumps(_part(options)))
-    else:
-        check_writable(options.out)
-        result = _run(options)
-        print(f"\n{markdown(result)}\nsaved {save(result, options.out)}")
-
-
-def _part(options: argparse.Namespace) -> dict[str, Any]:
-    if options.part == "speed":
-        return speed(SYSTEMS[options.system], options.turns, options.searches, options.seed)
-    if options.part == "unseen":
-        return unseen(options.data)
-    return recall(SYSTEMS[options.system], options.data)
+    check_writable(options.out)
+    os.environ.update(OFFLINE)
+    result = _run(options)
+    print(f"\n{markdown(result)}\nsaved {save(result, options.out)}")
 
 
 def _run(options: argparse.Namespace) -> Result:
     begun, start, commit = SystemClock().now(), time.perf_counter(), this_commit()
     names = [name for name, system in SYSTEMS.items() if _installed(system)]
-    jobs = [("speed", name) for name in names]
-    rng, order, rounds = random.Random(options.seed), [], []
+    rng, order = random.Random(options.seed), []
+    timed: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for _ in range(options.rounds):
-        rng.shuffle(jobs)
-        order += [name for _, name in jobs]
-        rounds.append({name: _process(options, part, name) for part, name in jobs})
-    shipped = {name: _process(options, "recall", name) for name in names}
-    scores = shipped | {"mnemos": _process(options, "unseen", "mnemos")}
-    rows = [_row(name, options, [one[name] for one in rounds], scores[name]) for name in names]
+        for name in rng.sample(names, len(names)):
+            order.append(name)
+            timed[name].append(_apart(speed, name, options.turns, options.searches, options.seed))
+            print("  ", timed[name][-1], file=sys.stderr, flush=True)
+    shipped = {name: _apart(recall, name, options.data) for name in names}
+    scores = shipped | {"mnemos": _apart(unseen, "mnemos", options.data)}
+    rows = [_row(name, options.turns, timed[name], scores[name]) for name in names]
     k = f"recall@{max(KS)}"
     measures = {name: value for name, value in rows[0].items() if isinstance(value, float)}
     measures |= {f"{name}, shipped weights": float(np.mean(v)) for name, v in shipped["mnemos"].items()}
     for name in names[1:]:
-        gain = paired_bootstrap(scores["mnemos"][k], scores[name][k], seed=options.seed)
-        measures |= {f"{k} above {name}": gain.mean, f"{k} above {name} low": gain.low, f"{k} above {name} high": gain.high}
+        gain, what = paired_bootstrap(scores["mnemos"][k], scores[name][k], seed=options.seed), f"{k} above {name}"
+        measures |= {what: gain.mean, f"{what} low": gain.low, f"{what} high": gain.high}
     packages = ("mnemos", "chromadb", "mem0ai", "qdrant-client", "fastembed", "sqlite-vec", "apsw")
     return Result(
         name="peers",
@@ -396,35 +370,19 @@ def _run(options: argparse.Namespace) -> Result:
     )  # fmt: skip
 
 
-def _row(name: str, options: argparse.Namespace, timed: list[dict[str, float]], scores: dict[str, list[float]]) -> dict[str, Any]:
+def _row(system: str, turns: int, timed: Sequence[dict[str, float]], scores: dict[str, list[float]]) -> dict[str, Any]:
     middle = {measure: statistics.median(one[measure] for one in timed) for measure in timed[0]}
-    interval = bootstrap_ci(scores["recall@20"], options.seed)
-    return {
-        "system": name,
-        "version": version(SYSTEMS[name].packages[0]),
-        "ingest turns/s": round(options.turns / middle["ingest s"], 1),
-        "ingest s without embedding": round(middle["ingest s without embedding"], 2),
-        "first search ms": round(middle["first search ms"], 1),
-        "search p50 ms": round(middle["search p50 ms"], 2),
-        "search p95 ms": round(middle["search p95 ms"], 2),
-        **{measure: round(float(np.mean(values)), 4) for measure, values in scores.items()},
-        "recall@20 low": round(interval.low, 4),
-        "recall@20 high": round(interval.high, 4),
-    }
+    row: dict[str, Any] = {"system": system, "version": version(SYSTEMS[system].packages[0])}
+    row["ingest turns/s"] = round(turns / middle.pop("ingest s"), 1)
+    row |= {measure: round(value, 2) for measure, value in middle.items()}
+    return row | {measure: round(float(np.mean(values)), 4) for measure, values in scores.items()}
 
 
-def _process(options: argparse.Namespace, part: str, name: str) -> dict[str, Any]:
-    """What `part` finds in a fresh process: no system pays for what another left in memory."""
-    print(f"{part}: {name}", file=sys.stderr, flush=True)
-    command = [sys.executable, __file__, "--part", part, "--system", name, "--data", str(options.data)]
-    command += ["--turns", str(options.turns), "--searches", str(options.searches), "--seed", str(options.seed)]
-    done = subprocess.run(command, env=os.environ | OFFLINE, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise SystemExit(f"{part} of {name} failed")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    if part == "speed":
-        print("   " + ", ".join(f"{k} {v:.2f}" for k, v in found.items()), file=sys.stderr, flush=True)
-    return found
+def _apart(measure: Callable[..., Found], system: str, *given: Any) -> Found:
+    """What `measure` finds in a fresh process: no system pays for what another left in memory."""
+    print(f"{measure.__name__}: {system}", file=sys.stderr, flush=True)
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(measure, system, *given).result()
 
 
 def _installed(system: type[System]) -> bool:
@@ -435,10 +393,7 @@ def _installed(system: type[System]) -> bool:
 
 
 def _has(distribution: str) -> bool:
-    try:
-        return bool(version(distribution))
-    except PackageNotFoundError:
-        return False
+    return any(True for _ in distributions(name=distribution))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mnemos import Memory
+from mnemos import Memory, Policy
 from mnemos.core.errors import InvalidInput
 from mnemos.text.gate import LoopGuard
 from mnemos.text.records import Item, Scope
@@ -93,3 +93,13 @@ def test_release_lets_a_claim_into_recall_and_into_its_chain(memory: Memory) -> 
 def test_what_an_assistant_says_about_itself_needs_nobody_else(memory: Memory) -> None:
     memory.add("I live in Rome.", speaker="helper", source="assistant")
     assert [r.quarantined for r in memory.list(kinds="fact", hidden=True)] == [False]
+
+
+def test_texts_of_a_distrusted_source_wait_until_they_are_released(memory: Memory) -> None:
+    memory.set_policy(Policy(quarantine=("web",)))
+    page = memory.add("The harbour bridge opens at nine", source="web")
+    said = memory.add("The harbour bridge opens at ten")
+    assert [hit.id for hit in memory.search("When does the harbour bridge open?")] == [said]
+    assert [record.id for record in memory.list(hidden=True)] == [page, said]
+    memory.release(page)
+    assert {hit.id for hit in memory.search("When does the harbour bridge open?")} == {page, said}

@@ -94,7 +94,7 @@ def memory_at(store: Path | None, embedder: str | None = None, *, create: bool =
             f"there is no memory at {path}: `mnemos add` or `mnemos import` makes one, --store names another"
         )
     chosen = embedder or settings.embedder
-    log = logging.getLogger("mnemos.text.memory")
+    log = logging.getLogger("mnemos.text.file")
     level = log.level
     if chosen == "none":  # asked for: no news
         log.setLevel(logging.ERROR)

@@ -8,44 +8,32 @@ annotated evidence; retention = supersede, decay, expire, or erase; rule = appen
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, overload
 
 from mnemos.core.catalogue import system
-from mnemos.core.clock import Clock, SystemClock, Time, parse_time
-from mnemos.core.config import Settings
+from mnemos.core.clock import Time, parse_time
 from mnemos.core.errors import HeldError, InvalidInput, NotFound
-from mnemos.core.ids import IdGenerator
 from mnemos.core.spec import Spec
 from mnemos.text import ask as asking
 from mnemos.text import consolidate as consolidation
 from mnemos.text import forget as forgetting
-from mnemos.text import portable
 from mnemos.text.consolidate import Consolidated
-from mnemos.text.encode.embedder import Embedder, resolve
 from mnemos.text.facts import derived_writes, relinked_around
-from mnemos.text.gate import LoopGuard
-from mnemos.text.llm import LanguageModel
-from mnemos.text.recall.search import Found, Recall
+from mnemos.text.file import MemoryFile
+from mnemos.text.recall.search import Found
 from mnemos.text.records import VERBATIM, Filter, Item, Kind, Operation, OperationKind, Record, Scope, Version
 from mnemos.text.results import Answer, Hit
 from mnemos.text.retention import Policy
-from mnemos.text.store import Receipt, ScopeSize, SQLiteStore, Store, Write
-from mnemos.text.write import Encoder, as_item, clean
+from mnemos.text.store import Receipt, Write
+from mnemos.text.write import as_item, clean, counted
 
 log = logging.getLogger(__name__)
-
 # the method `list` hides the built-in inside the class
 _Versions = list[Version]
-_ScopeSizes = list[ScopeSize]
-_Operations = list[Operation]
-_Problems = list[str]
+_Ids = list[str]
 
 _LONGEST_QUERY = 20_000
 """Characters of a query that are read."""
@@ -68,7 +56,7 @@ _BATCH = 4096
         rule="append, derive, link; a changed fact closes the old one",
     ),
 )
-class Memory:
+class Memory(MemoryFile):
     """A memory in one SQLite file; a context manager, safe to share between threads and processes.
 
     Args:
@@ -85,41 +73,20 @@ class Memory:
         MissingExtra: a named embedder's packages are not installed.
     """
 
-    def __init__(
-        self,
-        path: str | Path = "memory.mnemos",
-        *,
-        embedder: str | Embedder | None = "auto",
-        llm: LanguageModel | None = None,
-        clock: Clock | None = None,
-        seed: int | None = None,
-        settings: Settings | None = None,
-    ) -> None:
-        settings = settings or Settings()
-        self.path = Path(path)
-        self._clock = clock or SystemClock()
-        key = settings.api_key.get_secret_value() if settings.api_key else None
-        found = resolve(
-            settings.embedder if embedder == "auto" else embedder,
-            cache_dir=settings.cache_dir, base_url=settings.base_url, api_key=key,
-        )  # fmt: skip
-        self._encoder = Encoder(found)
-        self._llm = llm or (
-            LanguageModel(settings.model, base_url=settings.base_url, api_key=key) if settings.model else None
-        )
-        self._store: Store = SQLiteStore(self.path)
-        # a seeded memory that is opened again must not make the ids of its first run once more
-        self._ids = IdGenerator(self._clock, None if seed is None else seed + (self._store.latest()[0] << 64))
-        self._recall = Recall(self._store, self._encoder.model, self.path)
-        self._guard = LoopGuard()
-        self._write_lock = threading.RLock()
-        self._closed = False
-        if found is None:
-            log.warning(
-                "no embedder: this memory finds by words, names and time; pip install 'mnemos[local]' adds meaning"
-            )
-
     # -- write -----------------------------------------------------------------------------
+
+    @overload
+    def add(  # type: ignore[overload-overlap]  # a str is an iterable too
+        self, text: str | Mapping[str, Any] | Item, *, user: str = "", agent: str = "", speaker: str = "",
+        at: Any = None, session: str = "", metadata: Mapping[str, Any] | None = None, kind: Kind | str = Kind.TURN,
+        source: str = "user", key: str = "", progress: Callable[[int], None] | None = None,
+    ) -> str: ...  # fmt: skip
+
+    @overload
+    def add(
+        self, text: Iterable[str | Mapping[str, Any] | Item], *, user: str = "", agent: str = "",
+        progress: Callable[[int], None] | None = None,
+    ) -> _Ids: ...  # fmt: skip
 
     def add(
         self,
@@ -135,7 +102,7 @@ class Memory:
         source: str = "user",
         key: str = "",
         progress: Callable[[int], None] | None = None,
-    ) -> Any:
+    ) -> str | _Ids:
         """Remember one text, or many; durable on return, all or nothing.
 
         Args:
@@ -175,6 +142,7 @@ class Memory:
         return self._add(items, scope, progress)
 
     def _add(self, items: Sequence[Item], scope: Scope, progress: Callable[[int], None] | None) -> list[str]:
+        policy = Policy.load(self._store, scope)
         now = self._clock.now()
         known = self._store.keys(scope, [item.key for item in items if item.key])
         ids: list[str] = []
@@ -185,7 +153,7 @@ class Memory:
             if old or echo:
                 ids.append(str(old or echo))
                 continue
-            record = self._encoder.read(_record(item, self._ids(), scope, now))
+            record = self._encoder.read(_record(item, self._ids(), scope, now, policy))
             fresh.append((record, item.key))
             ids.append(record.id)
             if item.key:
@@ -288,7 +256,7 @@ class Memory:
         Raises:
             InvalidInput: an empty query, k below 1, or an unknown filter.
         """
-        return self._found(query, _count(k, "k"), self._filter(user, agent, filters), explain).hits
+        return self._found(query, counted(k, "k"), self._filter(user, agent, filters), explain).hits
 
     def ask(self, question: str, k: int = 10, *, user: str = "", agent: str = "", **filters: Any) -> Answer:
         """An answer from memory with the records it rests on, or an honest "not in memory".
@@ -298,7 +266,7 @@ class Memory:
         back as ids.
         """
         where = self._filter(user, agent, filters)
-        k = _count(k, "k")
+        k = counted(k, "k")
         found = self._found(question, max(k, _READ), where)
         now = self._clock.now()
         answer = asking.answer(question, found, self._store, self._recall, self._encoder, where, now, self._llm)
@@ -329,7 +297,7 @@ class Memory:
     ) -> list[Record]:
         """Records in the order of adding, at most `limit`, after the id `after`; `hidden` adds
         forgotten, expired and quarantined ones."""
-        limit = _count(limit, "limit")
+        limit = counted(limit, "limit")
         where = self._filter(user, agent, filters)
         return [*self._store.find(where, self._clock.now(), limit=limit, after=clean(after, "after"), hidden=hidden)]
 
@@ -484,129 +452,17 @@ class Memory:
                 lambda kind, **note: self._operation(kind, scope, **note), self._ids, progress or (lambda _: None),
             )  # fmt: skip
 
-    # -- the whole -------------------------------------------------------------------------
-
-    def stats(self, *, user: str = "", agent: str = "") -> dict[str, Any]:
-        """Counts of this scope by kind, and the sizes of files and index."""
-        scope = self._scope(user, agent)
-        where = Filter(scope, kinds=tuple(Kind))
-        now = self._clock.now()
-        kinds: dict[str, int] = {}
-        for record in self._store.find(where, now):
-            kinds[str(record.kind)] = kinds.get(str(record.kind), 0) + 1
-        hidden = sum(1 for _ in self._store.find(where, now, hidden=True)) - sum(kinds.values())
-        with self._store.reading():
-            corpus = self._recall.corpus(scope)
-        return {
-            "path": str(self.path),
-            "embedder": self._encoder.model or None,
-            "records": kinds,
-            "hidden": hidden,
-            "file_bytes": sum(Path(f).stat().st_size for f in self._store.files()),
-            "index_bytes": corpus.nbytes(),
-            "index": "exact" if corpus.vectors.exact else "approximate",
-        }
-
-    def scopes(self) -> _ScopeSizes:
-        """Every scope with its counts: for whoever owns the file, not for a user of it."""
-        return self._store.scopes()
-
-    def operations(self, *, user: str = "", agent: str = "", limit: int = 50) -> _Operations:
-        """The newest operations of the scope first; their ids are what `undo` takes."""
-        return self._store.operations(self._scope(user, agent), _count(limit, "limit"))
-
-    def export(self, path: str | Path, *, progress: Callable[[int], None] | None = None) -> int:
-        """Write everything (log, keys, policies, vectors) to one JSONL file. Returns its operations."""
-        return portable.export(self._store, Path(path), self._encoder.model, progress)
-
-    def import_(self, path: str | Path, *, progress: Callable[[int], None] | None = None) -> int:
-        """Read what `export` wrote; operations that are here already are left out. Returns how
-        many came in. All or nothing."""
-        with self._write_lock:
-            return portable.import_(self._store, Path(path), self._encoder, progress)
-
-    def check(self) -> _Problems:
-        """What is wrong with the store or the index; empty when all is sound."""
-        return [*self._store.check(), *portable.check_index(self._store, self._recall, self._encoder)]
-
-    def rebuild(self) -> int:
-        """Make tables and index again from the log. Returns the number of records."""
-        self._recall.drop_index_files()
-        with self._write_lock:
-            return self._store.rebuild(lambda record: portable.rewritten(record, self._encoder))
-
-    def close(self) -> None:
-        """Release the file; closing twice does nothing."""
-        if not self._closed:
-            self._closed = True
-            self._store.close()
-
-    def __enter__(self) -> Memory:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    # -- helpers ---------------------------------------------------------------------------
-
-    def _operation(self, kind: OperationKind, scope: Scope, **note: Any) -> Operation:
-        return Operation(self._ids(), kind, self._clock.now(), scope, note)
-
-    def _scope(self, user: str, agent: str) -> Scope:
-        return Scope(clean(user, "user"), clean(agent, "agent"))
-
-    def _of(self, id: str, scope: Scope) -> Record:
-        record = self._store.get([clean(id, "id")]).get(id)
-        if record is None or record.scope != scope:
-            raise NotFound(f"no memory {id!r} in this scope: `list` shows what there is")
-        return record
-
-    def _filter(self, user: str, agent: str, filters: Mapping[str, Any]) -> Filter:
-        return make_filter(self._scope(user, agent), filters)
-
-
-_FILTERS = ("session", "speaker", "since", "until", "kinds", "as_of")
-
-
-def make_filter(scope: Scope, filters: Mapping[str, Any]) -> Filter:
-    """A `Filter` of keyword arguments. Raises InvalidInput for an unknown name or value."""
-    unknown = set(filters) - set(_FILTERS)
-    if unknown:
-        raise InvalidInput(f"no filter {sorted(unknown)[0]!r}: there are user, agent, {', '.join(_FILTERS)}")
-    given = {name: value for name, value in filters.items() if value is not None}
-    for name in ("since", "until", "as_of"):
-        if name in given:
-            given[name] = parse_time(given[name])
-    for name in ("session", "speaker"):
-        if name in given:
-            given[name] = clean(given[name], name)
-    if "kinds" in given:
-        kinds = [given["kinds"]] if isinstance(given["kinds"], str) else given["kinds"]
-        given["kinds"] = ()
-        with contextlib.suppress(ValueError, TypeError):
-            given["kinds"] = tuple(dict.fromkeys(Kind(kind) for kind in kinds))
-        if not given["kinds"]:
-            raise InvalidInput(f"kinds is {kinds!r}: choose from {', '.join(Kind)}")
-    return Filter(scope, **given)
-
-
-def _count(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidInput(f"{name} is {value!r}: give how many records you want, at least 1")
-    return min(value, 2**62)
-
 
 def list_(values: Iterable[str]) -> list[str]:
     """A list; the method of that name hides the built-in inside the class."""
     return list(values)
 
 
-def _record(item: Item, id: str, scope: Scope, now: Time) -> Record:
+def _record(item: Item, id: str, scope: Scope, now: Time, policy: Policy) -> Record:
     return Record(
         id=id, kind=Kind(item.kind), text=item.text, scope=scope, session=item.session, speaker=item.speaker,
         at=item.at, metadata=item.metadata, source=item.source, recorded_at=now,
+        quarantined=item.source in policy.quarantine,
     )  # fmt: skip
 
 

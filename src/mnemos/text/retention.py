@@ -12,7 +12,7 @@ import contextlib
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from mnemos.core.clock import Time
 from mnemos.core.errors import InvalidInput, StoreFull, StoreReadOnly
@@ -38,6 +38,8 @@ class Policy:
     """Retention R below which `consolidate` forgets a record (softly)."""
     ttl: float | None = None
     """Seconds after which every record expires; None for never."""
+    quarantine: tuple[str, ...] = ()
+    """Sources whose texts are kept but not recalled until released, such as ("tool", "web")."""
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -47,6 +49,8 @@ class Policy:
         ):
             if value is not None and not (isinstance(value, int | float) and low < value < high):
                 raise InvalidInput(f"{name} is {value!r}: give a number above {low} and below {high}")
+        if isinstance(self.quarantine, str) or not all(isinstance(source, str) for source in self.quarantine):
+            raise InvalidInput(f"quarantine is {self.quarantine!r}: give a tuple of sources, such as ('tool',)")
         if not 0 <= self.gain < math.inf:
             raise InvalidInput(f"gain is {self.gain!r}: give days, at least 0")
 
@@ -70,14 +74,14 @@ class Policy:
 
     def save(self, store: Store, scope: Scope) -> None:
         """Keep the policy in the store, for a scope."""
-        data = {"strength": self.strength, "gain": self.gain, "threshold": self.threshold, "ttl": self.ttl}
-        store.setting(_name("policy", scope), dumps(data))
+        store.setting(_name("policy", scope), dumps(asdict(self)))
 
     @classmethod
     def load(cls, store: Store, scope: Scope) -> Policy:
         """The policy of a scope; the one that keeps everything where none was set."""
         data = store.setting(_name("policy", scope))
-        return cls(**json.loads(data)) if data else cls()
+        values = json.loads(data) if data else {}
+        return cls(**{**values, "quarantine": tuple(values.get("quarantine", ()))})
 
 
 def note_use(store: Store, ids: Sequence[str], now: Time) -> None:

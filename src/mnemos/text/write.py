@@ -93,6 +93,13 @@ def clean(value: Any, name: str) -> str:
     return value if value.isascii() else value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def counted(value: Any, name: str) -> int:
+    """A number of records to return. Raises InvalidInput for anything but an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidInput(f"{name} is {value!r}: give how many records you want, at least 1")
+    return min(value, 2**62)
+
+
 def _metadata(value: Any) -> Mapping[str, Any]:
     if value is None:
         return {}

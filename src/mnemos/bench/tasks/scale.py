@@ -27,7 +27,8 @@ from mnemos.bench.timing import percentiles
 from mnemos.core.clock import SystemClock
 from mnemos.core.errors import InvalidInput
 from mnemos.text.encode.embedder import Embedder, resolve
-from mnemos.text.memory import Memory, make_filter
+from mnemos.text.file import make_filter
+from mnemos.text.memory import Memory
 from mnemos.text.records import Scope
 
 _SINGLES = 60

@@ -19,6 +19,7 @@ import snowballstemmer
 from numpy.typing import NDArray
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_LONGEST_WORD = 64
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _POSSESSIVE = re.compile(r"['’]s$")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0e7f\uac00-\ud7af]+")
@@ -171,7 +172,7 @@ _local = threading.local()
 
 
 def _stem(word: str) -> str:
-    if not word.isascii():
+    if not word.isascii() or len(word) > _LONGEST_WORD:  # the stemmer is quadratic on endless words
         return word
     if not hasattr(_local, "stemmer"):  # a stemmer holds the word it works on
         _local.stemmer = snowballstemmer.stemmer("english")

@@ -93,6 +93,8 @@ class Corpus:
         self.mentions = [m for m, k in zip(self.mentions, keep, strict=True) if k]
         self.columns = {name: column[keep] for name, column in self.columns.items()}
         self.postings = Postings(self.terms)
+        self.sessions, self.columns["session"] = self.sessions.kept(self.columns["session"])
+        self.speakers, self.columns["speaker"] = self.speakers.kept(self.columns["speaker"])
         self._arrange()
 
     def _append(self, fresh: Columns, versions: NDArray[np.int64] | None, matrix: NDArray[np.float16] | None) -> None:
@@ -202,6 +204,11 @@ class _Names:
 
     def alike(self, name: str) -> list[int]:
         return [code for known, code in self._codes.items() if known.casefold() == name.casefold()]
+
+    def kept(self, codes: NDArray[np.int32]) -> tuple[_Names, NDArray[np.int32]]:
+        """The names that `codes` still uses, and the codes under them."""
+        fresh = _Names()
+        return fresh, fresh.codes([self.names[code] for code in codes])
 
     def codes(self, names: Sequence[str]) -> NDArray[np.int32]:
         for name in names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from html import escape
 
 from mnemos.core.clock import iso
 from mnemos.text.results import Hit
@@ -28,7 +29,7 @@ def answer_messages(question: str, hits: Sequence[Hit]) -> list[Message]:
         when = f" ({iso(hit.at)})" if hit.at is not None else ""
         who = f"{hit.speaker}: " if hit.speaker else ""
         text = hit.text if len(hit.text) <= _LONGEST else hit.text[:_LONGEST] + " …"
-        lines.append(f"[{number}]{when} {who}{text}")
+        lines.append(f"[{number}]{when} {escape(f'{who}{text}', quote=False)}")
     memories = "\n".join(lines)
     return [
         {"role": "system", "content": _SYSTEM},

@@ -220,6 +220,10 @@ class Store(Protocol):
         """(how often, when last) of the records that were ever used."""
         ...
 
+    def counts(self, scope: Scope, now: Time) -> tuple[dict[str, int], int]:
+        """(visible records by kind, hidden ones) of `scope` at `now`."""
+        ...
+
     def scopes(self) -> list[ScopeSize]:
         """Every scope that holds something."""
         ...

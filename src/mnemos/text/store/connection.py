@@ -89,9 +89,7 @@ def _patiently_prepare(db: apsw.Connection, path: Path) -> None:
 
 
 def _prepare(db: apsw.Connection, path: Path) -> None:
-    db.execute(
-        "PRAGMA secure_delete=ON; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY"
-    )
+    db.execute("PRAGMA secure_delete=ON; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY")
     if db.execute("PRAGMA user_version").get != len(MIGRATIONS):
         _migrate(db, path)
     if db.execute("PRAGMA journal_mode").get != "wal":
@@ -104,7 +102,8 @@ def _migrate(db: apsw.Connection, path: Path) -> None:
         version = int(db.execute("PRAGMA user_version").get)  # another process may have been first
         if version > len(MIGRATIONS):
             raise StoreForeign(
-                f"{path} was written by a newer mnemos (schema {version}, this one knows {len(MIGRATIONS)}), and was left "
+                f"{path} was written by a newer mnemos (schema {version},"
+                f" this one knows {len(MIGRATIONS)}), and was left "
                 "untouched: pip install --upgrade mnemos"
             )
         for script in MIGRATIONS[version:]:
