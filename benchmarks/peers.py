@@ -51,7 +51,6 @@ from mnemos.text.importers.locomo import load_locomo
 from mnemos.text.memory import Memory
 from mnemos.text.records import Item
 
-RESULTS = Path(__file__).with_name("results")
 REQUIREMENTS = "pip install -r benchmarks/peers_requirements.txt"
 EMBEDDER = "minilm-int8"
 KS = (5, 10, 20)
@@ -326,7 +325,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="repeats of the timing; the median stands")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/locomo/locomo5.json.xz"))
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
     options = parser.parse_args()
     check_writable(options.out)
     os.environ.update(OFFLINE)

@@ -122,7 +122,7 @@ def plot(results: Result | Sequence[Result], path: Path, *, x: str, y: str) -> P
         axes.set(xlabel=x, ylabel=y, title=", ".join(dict.fromkeys(r.name for r in chosen)))
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-        if len(series) > 1:
+        if len(series) > 1 and x != "system":
             figure.legend(loc="outside right upper", frameon=False)
         figure.supxlabel("\n".join(_notes(chosen)), fontsize=6, color="#555555", x=0.01, ha="left")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,9 +183,11 @@ def _draw_lines(axes: Axes, series: Mapping[str, list[Point]]) -> None:
 def _draw_bars(axes: Axes, series: Mapping[str, list[Point]]) -> None:
     variants = _variants(list(series))
     labels = list(dict.fromkeys(str(point[0]) for points in series.values() for point in points))
-    width = 0.8 / len(series)
+    alone = labels == list(series)  # one bar for each label, named below it
+    width = 0.6 if alone else 0.8 / len(series)
     for index, (name, points) in enumerate(series.items()):
-        places = [labels.index(str(p[0])) - 0.4 + width * (index + 0.5) for p in points]
+        offset = 0.0 if alone else width * (index + 0.5) - 0.4
+        places = [labels.index(str(p[0])) + offset for p in points]
         error = [[p[2] for p in points], [p[3] for p in points]] if any(p[2] or p[3] for p in points) else None
         hatch = _HATCHES[variants[name] % len(_HATCHES)]
         style: dict[str, Any] = {"color": colour(name), "hatch": hatch, "edgecolor": "white", "linewidth": 0}

@@ -55,9 +55,7 @@ def locomo(options: LocomoOptions, progress: Progress) -> Result:
     for number, conversation in enumerate(conversations):
         progress(f"conversation {conversation.sample_id}", number, len(conversations))
         _run(conversation, options.embedder, scores, asked)
-    rows = [
-        {"system": name, **{m: round(float(np.mean(v)), 4) for m, v in found.items()}} for name, found in scores.items()
-    ]
+    rows = [{"system": name, **_means(found)} for name, found in scores.items()]
     ours = scores["mnemos"]
     measures = {name: float(np.mean(values)) for name, values in ours.items()}
     for k in _KS:
@@ -75,6 +73,12 @@ def locomo(options: LocomoOptions, progress: Progress) -> Result:
         },
         seeds=[options.seed],
     )
+
+
+def _means(found: dict[str, list[float]]) -> dict[str, float]:
+    """Overall figures first, then those of the categories."""
+    order = sorted(found, key=lambda name: (name.startswith("category"), name if name.startswith("category") else ""))
+    return {name: round(float(np.mean(found[name])), 4) for name in order}
 
 
 def _run(conversation: Conversation, embedder: str, scores: Any, asked: _Asked) -> None:

@@ -19,6 +19,8 @@ CONFIDENCE = (
     "asks when, dated",
 )  # fmt: skip
 """Features of the confidence model."""
+_NEAR = 0.6
+"""Cosine from which a text means what the question means, whatever its words."""
 
 
 def confidence(query: Query, corpus: Corpus, signals: Signals, ranked: Ranked) -> float:
@@ -26,8 +28,14 @@ def confidence(query: Query, corpus: Corpus, signals: Signals, ranked: Ranked) -
     if not len(ranked.scores):
         return 0.0
     kind = "hybrid" if query.vector is not None and len(corpus.vectors) else "lexical"
-    (logit,) = weights()[f"{kind}-confidence"](confidence_features(query, corpus, signals, ranked)[None])
-    return float(1 / (1 + np.exp(-np.clip(logit, -30, 30))))
+    values = confidence_features(query, corpus, signals, ranked)
+    (logit,) = weights()[f"{kind}-confidence"](values[None])
+    # the model knows long memories only; in a short one even the best match may share nothing with
+    # the question: neither a word that was ever heard, nor its meaning
+    unheard = float(values[CONFIDENCE.index("unheard")])
+    near = float(ranked.first[:, FEATURES.index("meaning")].max())
+    strange = unheard * (1 - min(1.0, max(0.0, near) / _NEAR))
+    return float(1 / (1 + np.exp(-np.clip(logit, -30, 30)))) * (1 - strange)
 
 
 def confidence_features(query: Query, corpus: Corpus, signals: Signals, ranked: Ranked) -> NDArray[np.float32]:
