@@ -154,6 +154,9 @@ class Corpus:
         self.block = np.repeat(np.arange(len(edge)), sizes)
         """[n] by place: number of its session in conversation order."""
         self.ordered = bool(n == 0 or (self.order[1:] > self.order[:-1]).all())
+        self.mention_flat = np.concatenate([np.empty(0, np.uint32), *self.mentions])
+        self.mention_starts = np.concatenate([[0], np.cumsum([len(m) for m in self.mentions], dtype=np.int64)])
+        """[n + 1] by row: where its mentions begin in `mention_flat`."""
         self.length_sums = np.concatenate([[0.0], np.cumsum(self.postings.lengths[self.order], dtype=np.float64)])
 
     # -- looking ---------------------------------------------------------------------------

@@ -226,9 +226,11 @@ def reasons(
     if own["in window"]:
         found.append("time: said within the time that the question names, or the week after")
     for step, word in ((-1, "next: follows"), (1, "next: comes before")):
-        (near,) = _neighbour(corpus, signals.places[n : n + 1], step)
-        if int(near) in refs:
-            found.append(f"{word} {refs[int(near)]}")
+        place = int(signals.places[n]) + step
+        if 0 <= place < len(corpus) and corpus.block[place] == corpus.block[place - step]:
+            near = int(corpus.order[place])
+            if near in refs:
+                found.append(f"{word} {refs[near]}")
     if own["answers"] and own["answers words"] > 0.2:
         found.append("next: answers a turn that asks in the question's words")
     shared = query.mentions & set(corpus.mentions[row].tolist())

@@ -22,7 +22,7 @@ Ints = NDArray[np.int64]
 
 EVERYTHING = 4096
 """Rows up to which every record is a candidate."""
-_SEEDS = 192
+_SEEDS = 96
 """Candidates that each signal names in a larger memory."""
 _REACH = 2
 """Turns to either side of a seed that become candidates too."""
@@ -114,6 +114,8 @@ def _cosines(query: Query, corpus: Corpus, mask: NDArray[np.bool_] | None) -> tu
     if vectors.exact:
         which = np.arange(len(vectors))
         scores = vectors.all(query.vector)
+        if len(vectors) == len(corpus):  # a vector each, in the order of the rows
+            return scores, _best(_allowed(scores, mask), _SEEDS)
     elif admitted is not None and admitted.sum() <= CROSSOVER:
         which = np.flatnonzero(admitted)
         scores = vectors.some(query.vector, which)

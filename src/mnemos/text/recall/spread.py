@@ -40,7 +40,8 @@ def pagerank(
     degree = np.asarray(graph.sum(axis=1)).ravel()
     dangling = degree == 0
     inverse = np.divide(1.0, degree, out=np.zeros_like(degree), where=~dangling)
-    flow = sparse.csr_array(graph.multiply(inverse[:, None])).T.tocsr()
+    shares = graph.data * np.repeat(inverse, np.diff(graph.indptr))
+    flow = sparse.csr_array((shares, graph.indices, graph.indptr), shape=graph.shape).T
     rank = reset
     for _ in range(int(np.ceil(np.log(tolerance / 2) / np.log(damping))) if damping > 0 else 1):
         step = damping * (flow @ rank + rank[dangling].sum() * reset) + (1 - damping) * reset
@@ -59,19 +60,18 @@ def local_graph(corpus: Corpus, rows: Ints, places: Ints) -> sparse.csr_array:
     session = groups(corpus, places)
     sessions = int(session[-1]) + 1
     ends.append((np.arange(n), n + session, np.full(n, _IN)))
-    lists = [corpus.mentions[row] for row in rows]
-    sizes = np.array([len(m) for m in lists], np.int64)
+    total = n + sessions
+    starts, sizes = corpus.mention_starts[rows], np.diff(corpus.mention_starts)[rows]
     if sizes.sum():
-        things, thing = np.unique(np.concatenate(lists), return_inverse=True)
+        which = np.repeat(starts - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
+        things, thing = np.unique(corpus.mention_flat[which], return_inverse=True)
         # a thing that everybody mentions joins nothing in particular
         weight = _MENTIONS / np.bincount(thing)[thing]
-        ends.append((np.repeat(np.arange(n), sizes), n + sessions + thing, weight))
-        total = n + sessions + len(things)
-    else:
-        total = n + sessions
+        ends.append((np.repeat(np.arange(n), sizes), total + thing, weight))
+        total += len(things)
     source, target, weight = (np.concatenate(part) for part in zip(*ends, strict=True))
-    half = sparse.coo_array((weight, (source, target)), shape=(total, total))
-    return sparse.csr_array(half + half.T)
+    both = (np.concatenate([source, target]), np.concatenate([target, source]))
+    return sparse.csr_array((np.concatenate([weight, weight]), both), shape=(total, total))
 
 
 def groups(corpus: Corpus, places: Ints) -> Ints:
