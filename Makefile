@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: $(VENV)/.ready
 	$(BIN)/mnemos demo
 
-test: $(VENV)/.ready-dev
+test: check
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 check: $(VENV)/.ready-dev

@@ -18,7 +18,7 @@ from mnemos.text.records import Item, Record, Scope
 
 TRUSTED = frozenset({"user", "import"})
 """Sources whose statements become facts at once."""
-_REMEMBERED = 50_000
+_REMEMBERED = 10_000
 _SHORT = 24
 """Characters below which a sentence ("You're welcome!") proves nothing."""
 _ECHO = 0.8
@@ -27,27 +27,44 @@ _ECHO = 0.8
 class LoopGuard:
     """Recognises text that recall gave out (mem0 issue 4573: recalled text stored again as new).
 
-    Holds hashes of the sentences of recent hits, the latest `_REMEMBERED`; safe between threads.
+    Knows the texts of the latest `_REMEMBERED` hits; safe between threads. A search only notes
+    them; they are cut into sentences when a machine's text comes in to be compared.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._given: OrderedDict[tuple[Scope, bytes], str] = OrderedDict()
+        self._given: OrderedDict[tuple[Scope, str], str] = OrderedDict()
+        self._pieces: dict[tuple[Scope, bytes], str] = {}
+        self._fresh: list[tuple[Scope, str]] = []
 
     def gave(self, scope: Scope, hits: Iterable[tuple[str, str]]) -> None:
         """Remember that the (id, text) of these hits of `scope` went out."""
         with self._lock:
             for id, text in hits:
-                for piece in _pieces(text):
-                    self._given[scope, text_hash(piece)] = id
-                    self._given.move_to_end((scope, text_hash(piece)))
-            while len(self._given) > _REMEMBERED:
-                self._given.popitem(last=False)
+                if self._given.get((scope, id)) != text:
+                    self._given[scope, id] = text
+                    self._fresh.append((scope, id))
+                self._given.move_to_end((scope, id))
+            if len(self._given) > _REMEMBERED:
+                for _ in range(_REMEMBERED // 10):
+                    self._given.popitem(last=False)
+                self._start_over()
 
     def forget(self, ids: set[str]) -> None:
         """Drop everything of erased records."""
         with self._lock:
-            self._given = OrderedDict((h, id) for h, id in self._given.items() if id not in ids)
+            self._given = OrderedDict((place, text) for place, text in self._given.items() if place[1] not in ids)
+            self._start_over()
+
+    def _start_over(self) -> None:
+        self._pieces.clear()
+        self._fresh = list(self._given)
+
+    def _read(self) -> None:
+        for scope, id in self._fresh:
+            for piece in _pieces(self._given.get((scope, id), "")):
+                self._pieces[scope, text_hash(piece)] = id
+        self._fresh.clear()
 
     def echo(self, scope: Scope, item: Item) -> str | None:
         """The id that `item` repeats, if it is from a machine and mostly recalled text; else None."""
@@ -57,7 +74,8 @@ class LoopGuard:
         # short sentences prove nothing beside long ones; alone they must all have been given out
         long = [p for p in pieces if len(p) >= _SHORT]
         with self._lock:
-            origins = [(self._given.get((scope, text_hash(p))), len(p)) for p in long or pieces]
+            self._read()
+            origins = [(self._pieces.get((scope, text_hash(p))), len(p)) for p in long or pieces]
         if not long and not all(origin for origin, _ in origins):
             return None
         known = sum(size for origin, size in origins if origin)
