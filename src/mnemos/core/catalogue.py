@@ -24,8 +24,8 @@ Wing = Literal[
 ]
 T = TypeVar("T")
 
-_MODULES = ("mnemos.text",)
-"""Packages whose import registers their systems."""
+_MODULES = ("mnemos.text.memory",)
+"""Modules whose import registers their systems."""
 _systems: dict[str, System] = {}
 
 
