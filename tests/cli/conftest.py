@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_runs import Ran, Run
+from helpers import Ran, Run
 from typer.testing import CliRunner
 
 from mnemos.cli import app

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_runs import Run
+from helpers import Run
 
 import mnemos
 

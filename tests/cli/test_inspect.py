@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_runs import Run
+from helpers import Run
 
 from mnemos.bench import runner
 from mnemos.bench.results import Finding, Result

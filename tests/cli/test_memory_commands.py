@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli_runs import Run
+from helpers import Run
 
 
 def test_add_makes_the_store_and_gives_the_id(run: Run, home: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_runs import Run
+from helpers import Run
 
 from mnemos.cli.transfer import BATCH
 

@@ -47,7 +47,6 @@ def test_a_commit_can_be_read_back_whole(store: SQLiteStore) -> None:
     store.commit(_operation("1"), [_write("a", edges=(edge,)), _write("b", "coffee")])
     assert set(store.get(["a", "b", "none"])) == {"a", "b"}
     assert store.get(["a"])["a"].edges == (edge,)
-    assert store.edges(_ADA, [EdgeKind.LINKS]) == [("a", "b", 0.5)]
     assert store.incoming(["b"], [EdgeKind.LINKS]) == [("a", EdgeKind.LINKS, "b")]
     assert store.operation("1") == (_operation("1"), ["a", "b"])
     with pytest.raises(NotFound):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 log = logging.getLogger(__name__)
 
 CROSSOVER = 30_000
-"""Units up to which a full scan beats the approximate index on two cores (`mnemos bench scale`)."""
+"""Units up to which a full scan beats the approximate index on two cores (`benchmarks/crossover.py`)."""
 _PROBES = 24
 _MAGIC = b"mnemos-ivf-1\n"
 

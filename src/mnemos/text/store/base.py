@@ -167,20 +167,12 @@ class Store(Protocol):
         """Record ids by idempotency key."""
         ...
 
-    def same_text(self, scope: Scope, hashes: Sequence[bytes]) -> dict[bytes, str]:
-        """The earliest record with each text hash."""
-        ...
-
     def slots(self, scope: Scope, slots: Sequence[str]) -> dict[str, list[Record]]:
         """Unretracted facts by slot."""
         ...
 
     def incoming(self, ids: Sequence[str], kinds: Sequence[EdgeKind]) -> list[tuple[str, EdgeKind, str]]:
         """Edges (from, kind, to) that end in one of `ids`, whichever record holds them."""
-        ...
-
-    def edges(self, scope: Scope, kinds: Sequence[EdgeKind]) -> list[tuple[str, str, float]]:
-        """(from, to, weight) of all edges of `kinds` between current records of `scope`."""
         ...
 
     def history(self, id: str) -> list[Version]:

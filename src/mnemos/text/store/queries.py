@@ -131,18 +131,6 @@ class Queries(Session):
             )
         return found
 
-    def same_text(self, scope: Scope, hashes: Sequence[bytes]) -> dict[bytes, str]:
-        """The earliest visible verbatim record with each text hash."""
-        number = self._scope_number(scope)
-        found: dict[bytes, str] = {}
-        for part in _chunks(hashes):
-            sql = (
-                f"SELECT hash, id FROM records WHERE scope=? AND hash IN ({_marks(part)}) AND hidden=0"
-                " AND kind IN ('turn','passage','note') ORDER BY seq DESC"
-            )
-            found.update(self._rows(sql, (number, *part)))
-        return found
-
     def slots(self, scope: Scope, slots: Sequence[str]) -> dict[str, list[Record]]:
         """Unretracted facts by slot, quarantined ones included."""
         number = self._scope_number(scope)
@@ -168,17 +156,6 @@ class Queries(Session):
             )
             found += [(a, EdgeKind(k), b) for a, k, b in self._rows(sql, (*part, *(str(k) for k in kinds)))]
         return found
-
-    def edges(self, scope: Scope, kinds: Sequence[EdgeKind]) -> list[tuple[str, str, float]]:
-        """(from, to, weight) of all edges of `kinds` between current records of `scope`."""
-        return [
-            (a, b, w)
-            for a, b, w in self._rows(
-                "SELECT records.id, target, weight FROM edges JOIN records ON records.seq=source"
-                f" WHERE scope=? AND hidden=0 AND edges.kind IN ({_marks(kinds)})",
-                (self._scope_number(scope), *(str(k) for k in kinds)),
-            )
-        ]
 
     def uses(self, ids: Sequence[str]) -> dict[str, tuple[int, Time]]:
         """(how often, when last) of the records that were ever used."""

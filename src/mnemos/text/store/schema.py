@@ -26,10 +26,9 @@ MIGRATIONS = (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, scope INTEGER NOT NULL,
         version INTEGER NOT NULL, kind TEXT NOT NULL, session TEXT NOT NULL, speaker TEXT NOT NULL,
         at REAL, valid_from REAL, valid_to REAL, expires_at REAL, hidden INTEGER NOT NULL,
-        hash BLOB NOT NULL, slot TEXT NOT NULL, traits INTEGER NOT NULL, terms BLOB NOT NULL,
+        slot TEXT NOT NULL, traits INTEGER NOT NULL, terms BLOB NOT NULL,
         mentions BLOB NOT NULL);
     CREATE INDEX records_version ON records(scope, version);
-    CREATE INDEX records_hash ON records(hash);
     CREATE INDEX records_slot ON records(scope, slot) WHERE slot != '';
 
     CREATE TABLE edges(

@@ -17,7 +17,6 @@ import apsw
 
 from mnemos.core.clock import Time
 from mnemos.core.errors import StoreBusy
-from mnemos.text.encode.analyse import text_hash
 from mnemos.text.records import (
     Operation,
     Record,
@@ -95,16 +94,16 @@ class SQLiteStore(Queries):
         if seq is None:
             db.execute(
                 "INSERT INTO records(id, scope, version, kind, session, speaker, at, valid_from, valid_to, expires_at,"
-                " hidden, hash, slot, traits, terms, mentions)"
-                " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, x'', x'')",
-                (record.id, *columns, text_hash(record.text), write.slot),
+                " hidden, slot, traits, terms, mentions)"
+                " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, x'', x'')",
+                (record.id, *columns, write.slot),
             )
             seq = db.last_insert_rowid()
         else:
             db.execute(
                 "UPDATE records SET scope=?, version=?, kind=?, session=?, speaker=?, at=?, valid_from=?, valid_to=?,"
-                " expires_at=?, hidden=?, hash=? WHERE seq=?",
-                (*columns, text_hash(record.text), seq),
+                " expires_at=?, hidden=? WHERE seq=?",
+                (*columns, seq),
             )
             db.execute("DELETE FROM edges WHERE source=?", (seq,))
             if analysis is not None:
