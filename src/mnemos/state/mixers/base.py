@@ -1,0 +1,97 @@
+"""What every mixer keeps: x [B, T, D] in, y [B, T, D] and the state out; whole, in pieces or token by token."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mnemos.core.errors import InvalidInput
+from mnemos.state.ops.pack import check_cu_seqlens
+from mnemos.state.value import State, join
+
+Parts = Mapping[str, Tensor | State]
+
+
+class Mixer(nn.Module, ABC):
+    """A block that mixes tokens along time through a memory.
+
+    A subclass stores its settings, calls `super().__init__(dim, **settings)` and gives `start` and `mix`.
+    Its first law: feeding a sequence whole, in pieces or token by token gives the same output.
+
+    Raises:
+        InvalidInput: `dim` is not a positive multiple of `heads`.
+    """
+
+    rotary: ClassVar[bool] = False
+    """Whether it needs positions from the model, or has its own."""
+
+    def __init__(self, dim: int, **settings: object) -> None:
+        super().__init__()
+        heads = settings.get("heads", 1)
+        if not isinstance(heads, int) or heads < 1 or dim < 1 or dim % heads:
+            raise InvalidInput(f"dim {dim} is no positive multiple of heads {heads}: change one of them")
+        self.dim = dim
+        self.signature = (
+            f"{type(self).__name__}({', '.join([f'dim={dim}', *(f'{k}={v}' for k, v in settings.items())])})"
+        )
+        """Tells mixers apart that cannot read each other's state."""
+
+    @abstractmethod
+    def start(self, batch: int, like: Tensor) -> Parts:
+        """The parts of an empty state for `batch` sequences, on the device and in the dtype of `like`."""
+
+    @abstractmethod
+    def mix(self, x: Tensor, parts: Parts, tokens: int) -> tuple[Tensor, Parts]:
+        """y [B, T, D] and the parts after x [B, T, D], of which `tokens` tokens went before."""
+
+    def init_state(self, batch: int, like: Tensor | None = None) -> State:
+        """An empty state for `batch` sequences; device and dtype of `like`, or of the parameters."""
+        like = next(self.parameters()) if like is None else like
+        return State(self.signature, 0, self.start(batch, like))
+
+    def forward(
+        self, x: Tensor, state: State | None = None, *, cu_seqlens: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Mix x.
+
+        Args:
+            x: [B, T, D]; [1, T, D] with cu_seqlens.
+            state: what an earlier call returned; None starts afresh. One row per sequence with cu_seqlens.
+            cu_seqlens: int64 [N+1], borders of N sequences packed into one row.
+
+        Returns:
+            (y [B, T, D], state): the state has one row per sequence.
+
+        Raises:
+            InvalidInput: wrong shape or dtype, no tokens, or a state of another mixer or batch.
+        """
+        self._check(x)
+        if cu_seqlens is not None:
+            return self._packed(x, state, check_cu_seqlens(cu_seqlens, x.shape[1], x.shape[0]))
+        if state is None:
+            state = self.init_state(x.shape[0], x)
+        state.check(self.signature, x.shape[0])
+        y, parts = self.mix(x, state.parts, state.tokens)
+        return y, State(self.signature, state.tokens + x.shape[1], parts)
+
+    def _packed(self, x: Tensor, state: State | None, borders: Tensor) -> tuple[Tensor, State]:
+        pieces = torch.split(x, borders.diff().tolist(), dim=1)
+        if state is not None:
+            state.check(self.signature, len(pieces))
+        rows = [None if state is None else state.rows(torch.tensor([n])) for n in range(len(pieces))]
+        results = [self(piece, row) for piece, row in zip(pieces, rows, strict=True)]
+        return torch.cat([y for y, _ in results], dim=1), join([after for _, after in results])
+
+    def _check(self, x: Tensor) -> None:
+        if x.ndim != 3 or x.shape[-1] != self.dim:
+            raise InvalidInput(f"{type(self).__name__} takes x of shape [B, T, {self.dim}], not {list(x.shape)}")
+        if 0 in x.shape:
+            raise InvalidInput(f"x of shape {list(x.shape)} holds no tokens: give at least one")
+        if not x.is_floating_point():
+            raise InvalidInput(f"x is {x.dtype}: give floating-point features, not token ids")
+        if x.device.type == "cpu" and x.dtype in (torch.float16, torch.bfloat16):
+            raise InvalidInput(f"x is {x.dtype} on the CPU, where half precision is slow and inexact: use float32")
