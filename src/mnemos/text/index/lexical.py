@@ -6,6 +6,7 @@ which a full-text table shared between users cannot promise.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,26 @@ class Posting:
     counts: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Where each of T terms occurs: m entries, one per term and row, by term and then row."""
+
+    terms: tuple[int, ...]
+    idf: NDArray[np.float32]
+    """[T] of each term."""
+    term: NDArray[np.int64]
+    """[m] position in `terms`."""
+    rows: NDArray[np.int64]
+    """[m]"""
+    counts: NDArray[np.float32]
+    """[m] how often the term occurs there."""
+
+    @property
+    def share(self) -> NDArray[np.float32]:
+        """[T] each term's part of the idf mass of all."""
+        return self.idf / np.float32(self.idf.sum() or 1)
+
+
 class Postings:
     """Term → rows, for documents numbered from 0.
 
@@ -35,6 +56,8 @@ class Postings:
 
     def __init__(self, documents: list[NDArray[np.uint32]]) -> None:
         self.lengths = np.empty(0, np.float32)
+        self.mean_length = 1.0
+        """Mean number of content terms of a document, at least 1."""
         self._terms = np.empty(0, np.uint32)
         self._starts = np.zeros(1, np.int64)
         self._rows = np.empty(0, np.int32)
@@ -47,11 +70,6 @@ class Postings:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    @property
-    def mean_length(self) -> float:
-        """Mean number of content terms of a document, at least 1."""
-        return max(1.0, float(self.lengths.mean())) if len(self) else 1.0
-
     def extend(self, documents: list[NDArray[np.uint32]]) -> None:
         """Add documents behind the last one."""
         if not documents:
@@ -59,6 +77,7 @@ class Postings:
         sizes = np.array([len(d) for d in documents], np.int64)
         rows = np.repeat(np.arange(len(self), len(self) + len(documents), dtype=np.int32), sizes)
         self.lengths = np.concatenate([self.lengths, sizes.astype(np.float32)])
+        self.mean_length = max(1.0, float(self.lengths.mean()))
         self._tail_terms = np.concatenate([self._tail_terms, *documents])
         self._tail_rows = np.concatenate([self._tail_rows, rows])
         if len(self) - self._sorted > max(_TAIL, self._sorted // 8):
@@ -99,6 +118,18 @@ class Postings:
             rows = np.concatenate([rows, found.astype(np.int64)])
             counts = np.concatenate([counts, times.astype(np.float32)])
         return Posting(rows, counts)
+
+    def matches(self, terms: Iterable[int]) -> Matches:
+        """The postings of `terms` in one."""
+        terms = tuple(terms)
+        found = [self[term] for term in terms]
+        return Matches(
+            terms,
+            np.array([self.idf(posting) for posting in found], np.float32),
+            np.repeat(np.arange(len(found)), [len(posting.rows) for posting in found]),
+            np.concatenate([np.empty(0, np.int64), *(posting.rows for posting in found)]),
+            np.concatenate([np.empty(0, np.float32), *(posting.counts for posting in found)]),
+        )
 
     def idf(self, posting: Posting) -> float:
         """Inverse document frequency, never negative."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.text.index.corpus import Corpus
-from mnemos.text.index.lexical import Posting, saturate
+from mnemos.text.index.lexical import Matches, saturate
 from mnemos.text.index.vectors import CROSSOVER
 from mnemos.text.recall.query import Query
 
@@ -48,61 +48,61 @@ class Signals:
     """[corpus] cosine with the question; 0 where not computed."""
     moments: tuple[float, float]
     """Mean and deviation of the cosine over the memory."""
-    postings: dict[int, Posting]
+    matches: Matches
+    """Where the question's words occur."""
+    dense: bool
+    """Whether there were vectors to compare."""
     seeds: dict[str, Ints]
     """By signal, the rows it put forward, best first."""
 
 
 def seed(query: Query, corpus: Corpus, mask: NDArray[np.bool_] | None) -> Signals:
     """Candidates for `query` among the rows of `corpus` that `mask` admits, with their signals."""
-    postings = {term: corpus.postings[term] for term in query.terms}
-    idf = {term: corpus.postings.idf(posting) for term, posting in postings.items()}
-    mass = sum(idf.values()) or 1.0
-    lexical, coverage = _bm25(corpus, postings, idf, mass)
+    matches = corpus.postings.matches(query.terms)
+    lexical, coverage = _bm25(corpus, matches)
     cosine, near = _cosines(query, corpus, mask)
+    dense = query.vector is not None and len(corpus.vectors) > 0
     seeds = {"words": _best(_allowed(lexical, mask), _SEEDS)}
-    if query.vector is not None and len(corpus.vectors):
+    if dense:
         seeds["meaning"] = near
     if query.window is not None:
         seeds["time"] = _in_window(query, corpus, mask)
     rows = _candidates(corpus, seeds, lexical, mask)
     places = corpus.place[rows]
     _fill_cosines(query, corpus, cosine, places)
-    windows = [_window_bm25(corpus, postings, idf, mass, places, width) for width in WINDOWS]
-    moments = corpus.vectors.spread(query.vector) if query.vector is not None and len(corpus.vectors) else (0.0, 1.0)
-    return Signals(rows, places, lexical, coverage, windows, cosine, moments, postings, seeds)
+    windows = _windows(corpus, matches, places)
+    moments = corpus.vectors.spread(query.vector) if dense and query.vector is not None else (0.0, 1.0)
+    return Signals(rows, places, lexical, coverage, windows, cosine, moments, matches, dense, seeds)
 
 
-def _bm25(corpus: Corpus, postings: dict[int, Posting], idf: dict[int, float], mass: float) -> tuple[Floats, Floats]:
-    lexical, coverage = np.zeros(len(corpus), np.float32), np.zeros(len(corpus), np.float32)
-    lengths, mean = corpus.postings.lengths, corpus.postings.mean_length
-    for term, posting in postings.items():
-        share = np.float32(idf[term] / mass)
-        lexical[posting.rows] += share * saturate(posting.counts, lengths[posting.rows], mean)
-        coverage[posting.rows] += share
-    return lexical, coverage
+def _bm25(corpus: Corpus, matches: Matches) -> tuple[Floats, Floats]:
+    rows, share = matches.rows, matches.share[matches.term]
+    weight = share * saturate(matches.counts, corpus.postings.lengths[rows], corpus.postings.mean_length)
+    lexical, coverage = (np.bincount(rows, values, len(corpus)) for values in (weight, share))
+    return lexical.astype(np.float32), coverage.astype(np.float32)
 
 
-def _window_bm25(
-    corpus: Corpus, postings: dict[int, Posting], idf: dict[int, float], mass: float, places: Ints, width: int
-) -> Floats:
-    # counts and lengths of a stretch are differences of running sums, so no stretch is ever scored alone
-    low = np.maximum(places - width, corpus.first[places])
-    high = np.minimum(places + width, corpus.last[places]) + 1
-    lengths = (corpus.length_sums[high] - corpus.length_sums[low]).astype(np.float32)
-    mean = corpus.postings.mean_length * (2 * width + 1)
-    score = np.zeros(len(places), np.float32)
-    for term, posting in postings.items():
-        if not len(posting.rows):
-            continue
-        where, counts = corpus.place[posting.rows], posting.counts
-        if not corpus.ordered:
-            order = np.argsort(where)
-            where, counts = where[order], counts[order]
-        sums = np.concatenate([[0.0], np.cumsum(counts, dtype=np.float64)])
-        inside = (sums[np.searchsorted(where, high)] - sums[np.searchsorted(where, low)]).astype(np.float32)
-        score += np.float32(idf[term] / mass) * saturate(inside, lengths, mean)
-    return score
+def _windows(corpus: Corpus, matches: Matches, places: Ints) -> list[Floats]:
+    # counts and lengths of a stretch are differences of running sums, so no stretch is ever scored
+    # alone; the sums run over those places only that some stretch covers
+    reach = max(WINDOWS)
+    covered = np.zeros(len(corpus) + 1, bool)
+    covered[np.clip(places[:, None] + np.arange(-reach, reach + 1), 0, len(corpus) - 1)] = True
+    ordinal = np.cumsum(covered, dtype=np.int32) - covered
+    where = corpus.place[matches.rows]
+    inside = covered[where]
+    sums = np.zeros((len(matches.terms), ordinal[-1] + 1), np.float32)
+    sums[matches.term[inside], ordinal[where[inside]] + 1] = matches.counts[inside]
+    np.cumsum(sums, axis=1, out=sums)
+    windows = []
+    for width in WINDOWS:
+        low = np.maximum(places - width, corpus.first[places])
+        high = np.minimum(places + width, corpus.last[places]) + 1
+        lengths = (corpus.length_sums[high] - corpus.length_sums[low]).astype(np.float32)
+        counts = sums[:, ordinal[high]] - sums[:, ordinal[low]]
+        weight = saturate(counts, lengths, corpus.postings.mean_length * (2 * width + 1))
+        windows.append(np.einsum("t,tn->n", matches.share, weight))
+    return windows
 
 
 def _cosines(query: Query, corpus: Corpus, mask: NDArray[np.bool_] | None) -> tuple[Floats, Ints]:
@@ -127,7 +127,7 @@ def _cosines(query: Query, corpus: Corpus, mask: NDArray[np.bool_] | None) -> tu
     found = np.unique(vectors.owners[which])
     if mask is not None:
         found = found[mask[found]]
-    return cosine, found[_top(cosine[found], _SEEDS)]
+    return cosine, found[np.argsort(-cosine[found], kind="stable")[:_SEEDS]]
 
 
 def _fill_cosines(query: Query, corpus: Corpus, cosine: Floats, places: Ints) -> None:
@@ -161,13 +161,11 @@ def _candidates(corpus: Corpus, seeds: dict[str, Ints], lexical: Floats, mask: N
     for distance in range(1, _REACH + 1):
         around[distance:] += talk[:-distance]
         around[:-distance] += talk[distance:]
-    centres = np.concatenate([corpus.place[rows] for rows in seeds.values()] + [_best(around, _SEEDS)])
-    spread = (centres[:, None] + np.arange(-_REACH, _REACH + 1)).ravel()
-    owner = np.repeat(corpus.block[centres], 2 * _REACH + 1)
-    inside = (spread >= 0) & (spread < len(corpus))
-    spread, owner = spread[inside], owner[inside]
-    places = np.unique(spread[corpus.block[spread] == owner])
-    rows: Ints = corpus.order[places]
+    centres = np.concatenate([corpus.place[rows] for rows in seeds.values()] + [_best(around, _SEEDS)])[:, None]
+    near = centres + np.arange(-_REACH, _REACH + 1)
+    chosen = np.zeros(len(corpus), bool)
+    chosen[near[(near >= corpus.first[centres]) & (near <= corpus.last[centres])]] = True
+    rows: Ints = corpus.order[chosen]
     return rows if mask is None else rows[mask[rows]]
 
 
@@ -177,12 +175,6 @@ def _allowed(scores: Floats, mask: NDArray[np.bool_] | None) -> Floats:
 
 def _best(scores: Floats, k: int) -> Ints:
     """The `k` highest positive entries, best first."""
-    positive = np.flatnonzero(scores > 0)
-    return positive[_top(scores[positive], k)]
-
-
-def _top(scores: Floats, k: int) -> Ints:
-    if len(scores) > k:
-        part = np.argpartition(-scores, k)[:k]
-        return part[np.argsort(-scores[part], kind="stable")]
-    return np.argsort(-scores, kind="stable")
+    least = np.partition(scores, -k)[-k] if len(scores) > k else np.float32(0)
+    found = np.flatnonzero(scores >= least if least > 0 else scores > 0)
+    return found[np.argsort(-scores[found], kind="stable")][:k]
