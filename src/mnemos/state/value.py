@@ -86,14 +86,3 @@ class State(Mapping[str, Any]):
             raise InvalidInput(
                 f"the state holds {self.batch} sequences and x has {batch}: state.rows(index) picks some"
             )
-
-
-def join(states: list[State]) -> State:
-    """One state of several batches, in order. They must have the same owner; `tokens` becomes the largest."""
-    parts: dict[str, Tensor | State] = {}
-    for name, part in states[0].parts.items():
-        if isinstance(part, State):
-            parts[name] = join([state[name] for state in states])
-        else:
-            parts[name] = torch.cat([state[name] for state in states])
-    return State(states[0].owner, max(state.tokens for state in states), parts)

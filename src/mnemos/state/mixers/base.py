@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mnemos.core.errors import InvalidInput
 from mnemos.state.ops.pack import check_cu_seqlens
-from mnemos.state.value import State, join
+from mnemos.state.value import State
 
 Parts = Mapping[str, Tensor | State]
 
@@ -60,11 +60,12 @@ class Mixer(nn.Module, ABC):
 
         Args:
             x: [B, T, D]; [1, T, D] with cu_seqlens.
-            state: what an earlier call returned; None starts afresh. One row per sequence with cu_seqlens.
+            state: what an earlier call returned; None starts afresh.
             cu_seqlens: int64 [N+1], borders of N sequences packed into one row.
 
         Returns:
-            (y [B, T, D], state): the state has one row per sequence.
+            (y [B, T, D], state). With cu_seqlens the state holds one state per sequence ("0", "1", ...) and only
+            a call with as many sequences takes it up again.
 
         Raises:
             InvalidInput: wrong shape or dtype, no tokens, or a state of another mixer or batch.
@@ -79,12 +80,18 @@ class Mixer(nn.Module, ABC):
         return y, State(self.signature, state.tokens + x.shape[1], parts)
 
     def _packed(self, x: Tensor, state: State | None, borders: Tensor) -> tuple[Tensor, State]:
-        pieces = torch.split(x, borders.diff().tolist(), dim=1)
+        # sequences of different lengths stand at different positions: one state each, side by side
+        owner, pieces = f"packed {self.signature}", torch.split(x, borders.diff().tolist(), dim=1)
         if state is not None:
-            state.check(self.signature, len(pieces))
-        rows = [None if state is None else state.rows(torch.tensor([n])) for n in range(len(pieces))]
-        results = [self(piece, row) for piece, row in zip(pieces, rows, strict=True)]
-        return torch.cat([y for y, _ in results], dim=1), join([after for _, after in results])
+            state.check(owner, 1)
+            if len(state) != len(pieces):
+                raise InvalidInput(
+                    f"the state holds {len(state)} sequences and cu_seqlens cuts {len(pieces)}: same number"
+                )
+        before = [None] * len(pieces) if state is None else state.values()
+        results = [self(piece, row) for piece, row in zip(pieces, before, strict=True)]
+        after = {str(n): row for n, (_, row) in enumerate(results)}
+        return torch.cat([y for y, _ in results], dim=1), State(owner, borders[-1].item(), after)
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 3 or x.shape[-1] != self.dim:
