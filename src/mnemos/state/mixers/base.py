@@ -91,7 +91,7 @@ class Mixer(nn.Module, ABC):
         before = [None] * len(pieces) if state is None else state.values()
         results = [self(piece, row) for piece, row in zip(pieces, before, strict=True)]
         after = {str(n): row for n, (_, row) in enumerate(results)}
-        return torch.cat([y for y, _ in results], dim=1), State(owner, borders[-1].item(), after)
+        return torch.cat([y for y, _ in results], dim=1), State(owner, int(borders[-1]), after)
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 3 or x.shape[-1] != self.dim:
