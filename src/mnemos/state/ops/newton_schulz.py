@@ -12,7 +12,7 @@ from torch import Tensor
 from mnemos.core.errors import InvalidInput
 
 MUON = (3.4445, -4.7750, 2.0315)
-"""Steepest at zero; singular values land near 1 (0.68 to 1.21), not on it: five steps lift 0.002 of the norm to 0.68."""
+"""Steep at zero, and so fast: five steps bring all from 0.002 of the norm upwards to 0.68 ... 1.21, not to 1."""
 CONVERGENT = (2.0, -1.5, 0.5)
 """Converges to 1, where its slope is 0; needs more steps for small singular values."""
 
@@ -26,7 +26,7 @@ def newton_schulz(
     Cost: per step 2·m²n + m³ multiply-adds, m the smaller side.
 
     Args:
-        x: [..., m, n], a batch of matrices. Half precision is computed in float32 on a CPU, as it is otherwise on a GPU.
+        x: [..., m, n], a batch of matrices. Half precision is computed in float32 on a CPU.
         steps: how often the polynomial is applied.
         coefficients: (a, b, c) of aσ + bσ³ + cσ⁵; `MUON` or `CONVERGENT`.
         eps: added to the Frobenius norm, by which x is divided first.
@@ -64,7 +64,8 @@ def orthogonalise(x: Tensor) -> Tensor:
     exact = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     u, sigma, vt = torch.linalg.svd(exact, full_matrices=False)
     least = sigma.amax(-1, keepdim=True) * max(x.shape[-2:]) * torch.finfo(sigma.dtype).eps
-    return ((u * (sigma > least).unsqueeze(-2)) @ vt).to(x.dtype)
+    exact = (u * (sigma > least).unsqueeze(-2)) @ vt
+    return exact.to(x.dtype)
 
 
 def _check(x: Tensor) -> None:
