@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,8 @@ from mnemos.core.errors import InvalidInput
 from mnemos.state.ops.pack import check_cu_seqlens
 from mnemos.state.value import State
 
-Parts = Mapping[str, Tensor | State]
+Parts = Mapping[str, Any]
+"""Tensors, batch first, or states, by name."""
 
 
 class Mixer(nn.Module, ABC):

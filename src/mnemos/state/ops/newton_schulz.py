@@ -41,7 +41,7 @@ def newton_schulz(
         return newton_schulz(x.float(), steps, coefficients, eps).to(x.dtype)
     a, b, c = coefficients
     tall = x.shape[-2] > x.shape[-1]  # the Gram matrix of the smaller side is cheaper
-    y = x.mT if tall else x
+    y: Tensor = x.mT if tall else x
     y = y / (torch.linalg.matrix_norm(y, keepdim=True) + eps)
     for _ in range(steps):
         gram = y @ y.mT
@@ -61,10 +61,10 @@ def orthogonalise(x: Tensor) -> Tensor:
     _check(x)
     if not bool(torch.isfinite(x).all()):
         raise InvalidInput("x holds NaN or infinity, and has no singular values: look at the gradient first")
-    exact = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    u, sigma, vt = torch.linalg.svd(exact, full_matrices=False)
+    full = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    u, sigma, vt = torch.linalg.svd(full, full_matrices=False)
     least = sigma.amax(-1, keepdim=True) * max(x.shape[-2:]) * torch.finfo(sigma.dtype).eps
-    exact = (u * (sigma > least).unsqueeze(-2)) @ vt
+    exact: Tensor = (u * (sigma > least).unsqueeze(-2)) @ vt
     return exact.to(x.dtype)
 
 

@@ -58,7 +58,8 @@ def gradient_memory_reference(
 def _slopes(weights: Sequence[Tensor], forward: Forward, gradient: Gradient, k: Tensor, v: Tensor) -> list[Tensor]:
     """The loss's gradient at each matrix, for one token per row."""
     with torch.enable_grad():
-        leaves = [w if w.requires_grad else w.detach().requires_grad_() for w in weights]
+        # a view of its own: keys and values may depend on these weights too, and that path is not the memory's
+        leaves = [w.view_as(w) if w.requires_grad else w.detach().requires_grad_() for w in weights]
         prediction = forward(_through(leaves), k)
         return list(torch.autograd.grad(prediction, leaves, gradient(prediction, v), create_graph=True))
 
