@@ -24,7 +24,13 @@ Wing = Literal[
 ]
 T = TypeVar("T")
 
-_MODULES = ("mnemos.text.memory",)
+_MODULES = (
+    "mnemos.text.memory",
+    "mnemos.learn.muon",
+    "mnemos.state.mixers.titans",
+    "mnemos.state.mixers.miras",
+    "mnemos.state.mixers.atlas",
+)
 """Modules whose import registers their systems."""
 _systems: dict[str, System] = {}
 

@@ -15,16 +15,16 @@ if find_spec("torch") is None:
     raise MissingExtra("mnemos.learn", "neural")
 
 if TYPE_CHECKING:
-    from mnemos.learn.isotropy import Isotropy, isotropy
     from mnemos.learn.muon import Muon, muon_groups
+    from mnemos.learn.spectrum import Isotropy, isotropy
     from mnemos.learn.tail import balance_bench
     from mnemos.state.ops.newton_schulz import newton_schulz, orthogonalise
 
 _HOMES = {
-    "Isotropy": "mnemos.learn.isotropy",
+    "Isotropy": "mnemos.learn.spectrum",
     "Muon": "mnemos.learn.muon",
     "balance_bench": "mnemos.learn.tail",
-    "isotropy": "mnemos.learn.isotropy",
+    "isotropy": "mnemos.learn.spectrum",
     "muon_groups": "mnemos.learn.muon",
     "newton_schulz": "mnemos.state.ops.newton_schulz",
     "orthogonalise": "mnemos.state.ops.newton_schulz",

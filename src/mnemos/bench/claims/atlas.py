@@ -79,7 +79,7 @@ def run(progress: Progress, size: Size = FULL) -> Result:
         size={"pairs": max(size.pairs), "streams": len(size.seeds)},
         seeds=list(size.seeds),
         claim=Finding(
-            statement=f"recall of {few} pairs with {wide} has at most 0.6 of the error of online writes, a wider window "
+            statement=f"recall of {few} pairs with {wide} has at most 0.6 of the error of online writes, a wider one "
             "is never worse (within .01), and features of degree p hold binom(d + p, p) pairs exactly",
             paper="perplexity 19.97, with window 1 21.98, without polynomial features 22.14 (760M)",
             ours=f"error {error[few, wide]:.3f} ({wide}), {held[1]}/{held[2]}/{held[3]} pairs held by degree 1/2/3",

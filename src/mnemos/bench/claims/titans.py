@@ -31,7 +31,7 @@ class Size:
     switch: float = 1 / 48
     noise: float = 0.1
     batch: int = 16
-    steps: int = 60
+    steps: int = 150
     rate: float = 0.05
     streams: int = 128
     """Fresh ones, for the test."""
