@@ -26,7 +26,7 @@ SCHEMA = 1
 """Version of the file format."""
 Verdict = Literal["holds", "partly", "fails"]
 
-_PACKAGES = ("mnemos", "numpy", "scipy", "apsw", "snowballstemmer", "onnxruntime", "tokenizers", "faiss-cpu")
+_PACKAGES = ("mnemos", "numpy", "scipy", "apsw", "snowballstemmer", "onnxruntime", "tokenizers", "faiss-cpu", "torch")
 """Those whose version can change a score or a time."""
 _SLUG = re.compile(r"[a-z][a-z0-9_]*")
 

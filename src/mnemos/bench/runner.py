@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 
 from mnemos.bench.results import Result, check_writable, save, this_commit, this_machine
 from mnemos.core.clock import Clock, SystemClock
-from mnemos.core.errors import InvalidInput, NotFound
+from mnemos.core.errors import InvalidInput, MissingExtra, NotFound
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how many steps of it are done, and out of how many."""
@@ -167,7 +167,12 @@ def _module(package: str, name: str, what: str) -> ModuleType:
     names = _modules(package)
     if name not in names:
         raise NotFound(f"no {what} {name!r}: {_offer(name, names)}")
-    return importlib.import_module(f"{package}.{name}")
+    try:
+        return importlib.import_module(f"{package}.{name}")
+    except ModuleNotFoundError as missing:
+        if missing.name == "torch":
+            raise MissingExtra(f"the {what} {name!r}", "neural") from missing
+        raise
 
 
 def _offer(wrong: str, names: Sequence[str]) -> str:
