@@ -10,7 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mnemos.core.errors import NotFound
+from mnemos.state.gates import Gates
 from mnemos.state.known import KNOWN, known
+from mnemos.state.memory import Memory
+from mnemos.state.objective import L2
+from mnemos.state.retention import Decay
+from mnemos.state.rule import GradientDescent
+from mnemos.state.structure import Matrix
 
 B, T, H, K, V = 2, 7, 2, 4, 4
 CLOSE = {"atol": 1e-10, "rtol": 1e-10}
@@ -297,13 +303,6 @@ def test_deep_memories_by_hand_written_gradients(name: str) -> None:
 
 def test_omeganet_sums_the_gradients_of_its_window() -> None:
     """With a matrix: S_t = (alpha I - sum gamma f f^T) S_{t-1} + sum gamma f v^T."""
-    from mnemos.state.gates import Gates
-    from mnemos.state.memory import Memory
-    from mnemos.state.objective import L2
-    from mnemos.state.retention import Decay
-    from mnemos.state.rule import GradientDescent
-    from mnemos.state.structure import Matrix
-
     q, k, v = qkv()
     c = 3
     alpha, gamma = gate(3, B, T, H), 0.3 * gate(4, B, T, H, c)

@@ -57,10 +57,8 @@ def test_smoothing_changes_only_the_neighbourhood_of_the_kink(objective: Lp | Hu
         assert (dead == 0).all()
 
 
-@pytest.mark.parametrize("objective", [*EXACT, Lp(p=1), HuberMixture()], ids=str)
+@pytest.mark.parametrize("objective", [*EXACT[:3], Lp(p=1), Lp(p=1.5), *EXACT[4:], HuberMixture()], ids=str)
 def test_the_outer_gradient_is_finite_where_the_match_is_perfect(objective: Objective) -> None:
-    if objective == Lp(p=1.5, kappa=None):
-        pytest.skip("the slope of the exact derivative is infinite there, which is what smoothing is for")
     r = torch.zeros(2, 4, dtype=torch.float64, requires_grad=True)
     g = objective.gradient(r, torch.zeros_like(r))
     slopes = torch.autograd.grad(g.sum() + 0 * r.sum(), r)

@@ -31,7 +31,8 @@ from mnemos.text.index.corpus import Corpus
 from mnemos.text.memory import Memory
 from mnemos.text.recall import query as reading
 from mnemos.text.recall.confidence import CONFIDENCE, confidence_features
-from mnemos.text.recall.rank import FEATURES, Linear, Ranked, diversify, features
+from mnemos.text.recall.model import FEATURES, Linear
+from mnemos.text.recall.rank import Ranked, diversify, features
 from mnemos.text.recall.seed import Signals, seed
 from mnemos.text.recall.spread import NAMES as SPREAD
 from mnemos.text.recall.spread import spread
@@ -127,7 +128,7 @@ def linear(mean: NDArray[Any], scale: NDArray[Any], weight: NDArray[Any], bias: 
 def second(example: Example, own: Linear) -> Floats:
     """Both stages' features of an example, given the first model."""
     score = own(example.first.astype(np.float32))
-    around = spread(example.corpus, example.signals.rows, example.signals.places, score)
+    around = spread(example.corpus, example.signals, score)
     return np.concatenate([example.first, around], axis=1)
 
 
@@ -217,7 +218,7 @@ def train(data: list[Example]) -> tuple[dict[str, Linear], dict[str, float]]:
 
 def _sureness(example: Example, scores: Floats) -> Floats:
     ranked = Ranked(scores.astype(np.float32), example.first.astype(np.float32), np.empty(0, np.float32))
-    return confidence_features(example.query, example.corpus, example.signals, ranked).astype(np.float64)
+    return confidence_features(example.query, example.signals, ranked).astype(np.float64)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
 
 import typer
 
-from mnemos.cli.common import JsonOption, pairs, print_json
+from mnemos.cli.common import JsonOption, print_json
 from mnemos.cli.screen import message, row, screen, styled, table
 from mnemos.core.errors import InvalidInput, MissingExtra, MnemosError
 
@@ -24,20 +24,17 @@ _RESULTS = Path("benchmarks/results")
 
 def register(app: typer.Typer) -> None:
     """Add these commands to `app`."""
-    app.command("bench")(bench)
+    app.command("bench", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
     app.command("claim")(claim)
 
 
 def bench(
+    context: typer.Context,
     task: Annotated[
         str | None,
         typer.Argument(metavar="TASK", help="Which task; all are listed without.", show_default=False),
     ] = None,
     list_tasks: Annotated[bool, typer.Option("--list", help="List the tasks and their options.")] = False,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="An option of the task; may be repeated."),
-    ] = None,
     results: Annotated[
         Path | None, typer.Option("--results", metavar="DIR", help="Keep the result as JSON in this folder.")
     ] = None,
@@ -46,9 +43,9 @@ def bench(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a benchmark on this machine.
+    """Run a benchmark on this machine. A task's own options follow its name: --list shows them.
 
-    Example: mnemos bench locomo --set seed=1 --results benchmarks/results --plot locomo.svg
+    Example: mnemos bench locomo --seed 1 --results benchmarks/results --plot locomo.svg
     """
     from mnemos.bench import runner
     from mnemos.bench.report import plot
@@ -58,7 +55,7 @@ def bench(
         _list_tasks(as_json)
         return
     chosen = runner.get_task(task)
-    options = _options(chosen.options, pairs(settings, "--set") or {})
+    options = _options(chosen.options, _named(context.args))
     if results is not None:
         check_writable(results)
     with _progress() as progress:
@@ -141,6 +138,20 @@ def _list_tasks(as_json: bool) -> None:
         _print_names([], "tasks")
 
 
+def _named(words: list[str]) -> dict[str, str]:
+    """{"a": "b", "c": "d"} of ["--a", "b", "--c=d"]."""
+    found: dict[str, str] = {}
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not name:
+            raise InvalidInput(f"{word!r} is no option of the task: write --NAME VALUE")
+        if (not equals and (value := next(rest, "")).startswith("--")) or (not equals and not value):
+            raise InvalidInput(f"--{name} has no value: write --{name} VALUE")
+        found[name.replace("-", "_")] = value
+    return found
+
+
 def _options(known: type[TaskOptions], given: dict[str, str]) -> dict[str, Any]:
     """`given` in the types of the task's options; the runner refuses unknown names."""
     from pydantic import TypeAdapter, ValidationError
@@ -155,7 +166,7 @@ def _options(known: type[TaskOptions], given: dict[str, str]) -> dict[str, Any]:
         try:
             options[name] = TypeAdapter(hints[name]).validate_python(value)
         except ValidationError as why:
-            raise InvalidInput(f"--set {name}={text}: {why.errors()[0]['msg']}") from None
+            raise InvalidInput(f"--{name} {text}: {why.errors()[0]['msg']}") from None
     return options
 
 

@@ -16,11 +16,12 @@ from functools import partial
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mnemos.core.errors import InvalidInput
 from mnemos.state.closed import attend_read, attend_scan, solve_read, solve_scan
-from mnemos.state.exact import delta_scan, is_exact
+from mnemos.state.exact import exact_scan, is_exact
 from mnemos.state.gates import Filled, Gates
 from mnemos.state.loop import Machine, applied, read_weights, run_loop
 from mnemos.state.objective import Dot, Objective
@@ -113,9 +114,7 @@ class Memory(nn.Module):
             return self._state(0, {"gram": square, "cross": torch.zeros_like(raw[0])})
         weights = tuple(self.retention.start(w) for w in raw)
         momentum = tuple(torch.zeros_like(w) for w in weights) if isinstance(self.rule, Momentum) else None
-        extra = 0 if self.objective.threshold is None else 1
-        keys, values = (raw[0].new_zeros(batch, self.heads, 0, d) for d in (self.key_dim, self.value_dim + extra))
-        return self._state(0, self._parts(Trace(weights, weights, momentum, keys, values)))
+        return self._state(0, self._parts(Trace(weights, weights, momentum, *self._empty_window(weights[0]))))
 
     def write(self, state: State, k: Tensor, v: Tensor, gates: Gates | None = None) -> State:
         """Write T pairs, one after the other.
@@ -188,8 +187,8 @@ class Memory(nn.Module):
     ) -> tuple[Tensor | None, Trace]:
         """By gradients: in chunks where that is the same, else token by token."""
         machine = self._machine()
-        if is_exact(self.structure, self.objective, machine, gates):
-            return delta_scan(machine, trace, k if q is None else q, k, v, gates)
+        if is_exact(self.structure, self.objective, machine, trace, gates):
+            return exact_scan(self.objective, machine, trace, k if q is None else q, k, v, gates)
         # a dot product's gradient is the same at all weights, so that any chunk gives the same memory
         free = isinstance(self.objective, Dot) and isinstance(self.structure, Matrix | Vector)
         chunk = FREE_CHUNK if free and self.chunk == 1 else self.chunk
@@ -268,19 +267,21 @@ class Memory(nn.Module):
         if self.chunk > 1:
             groups["anchor"] = trace.anchor
         parts = {f"{name}{n}": x for name, group in groups.items() for n, x in enumerate(group)}
-        window = {"keys": trace.keys, "values": trace.values} if self._window > 1 else {}
-        return parts | window
+        if self._window > 1:  # filled up from the left, so that the state has one size from the start
+            missing = self._window - 1 - trace.keys.shape[2]
+            parts["keys"], parts["values"] = (F.pad(x, (0, 0, missing, 0)) for x in (trace.keys, trace.values))
+        return parts
 
     def _trace(self, state: State) -> Trace:
         def group(name: str) -> tuple[Tensor, ...]:
             return tuple(state[f"{name}{n}"] for n in range(len(self.weights)))
 
         weights = group("weights")
-        extra = 0 if self.objective.threshold is None else 1
-        keys, values = (
-            state.get(name, weights[0].new_zeros(state.batch, self.heads, 0, width))
-            for name, width in (("keys", self.key_dim), ("values", self.value_dim + extra))
-        )
+        missing = max(0, self._window - 1 - state.tokens)
+        if self._window > 1:
+            keys, values = state["keys"][:, :, missing:], state["values"][:, :, missing:]
+        else:
+            keys, values = self._empty_window(weights[0])
         return Trace(
             group("anchor") if self.chunk > 1 else weights,
             weights,
@@ -289,6 +290,11 @@ class Memory(nn.Module):
             values,
             state.tokens % self.chunk,
         )
+
+    def _empty_window(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (weights.shape[0], self.heads, 0)
+        extra = 0 if self.objective.threshold is None else 1
+        return weights.new_zeros(*shape, self.key_dim), weights.new_zeros(*shape, self.value_dim + extra)
 
     def _check(self, state: State, **tensors: Tensor | None) -> None:
         given = {name: x for name, x in tensors.items() if x is not None}

@@ -224,7 +224,7 @@ SIGMOID = Bregman("sigmoid", torch.sigmoid)
 class FDivergence(Retention):
     """f-divergence to the last weights on the simplex: W_t = W_{t-1} * g(write - zeta), zeta keeps each slice's sum.
 
-    g inverts f'. With "kl" this is `KLSimplex` without decay; "chi2" and "hellinger" forget less of large weights.
+    g inverts f'. With "kl" this is `KLSimplex` without decay.
 
     Raises:
         InvalidInput: unknown kind, or total is not positive.

@@ -42,7 +42,7 @@ class ScaleOptions(TaskOptions):
     """Options of `scale`."""
 
     turns: tuple[int, ...] = (1_000, 10_000)
-    """How many memories to store, one row each; `--set turns=1000,10000,100000` made the README's."""
+    """How many memories to store, one row each; `--turns 1000,10000,100000` made the README's."""
     embedder: str = "auto"
 
     def __post_init__(self) -> None:

@@ -62,7 +62,7 @@ class MemoryAsContext(Mixer):
                 f"(at least 0), mode {mode!r} (causal or paper): one of them does not fit"
             )
         self.segment, self.mode, self.memory = segment, mode, memory
-        self.persistent = nn.Parameter(torch.randn(persistent, dim) * dim**-0.5)
+        self.persistent = _vectors(persistent, dim)
         self.ask = nn.Linear(dim, dim, bias=False)
         self.ask_conv = ShortConv(dim)
         self.store = nn.Linear(dim, 2 * dim, bias=False)
@@ -118,7 +118,7 @@ class MemoryAsContext(Mixer):
         q, k, v = (self._split(one) for one in self.attend(x).chunk(3, dim=-1))
         rk, rv = (self._split(one) for one in self.recalled(recall).chunk(2, dim=-1))
         _, pk, pv = (
-            self._split(one)[None].expand(len(x), -1, -1, -1) for one in self.attend(self.persistent).chunk(3, -1)
+            self._split(one)[None].expand(len(x), -1, -1, -1) for one in self.attend(self.persistent.to(x)).chunk(3, -1)
         )
         places = torch.arange(place, place + x.shape[1], device=x.device)
         q, k, rk = (rotary(one, places) for one in (q, k, rk))
@@ -140,7 +140,7 @@ class MemoryAsContext(Mixer):
         return torch.cat([always, recalled, past], dim=1)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.reshape(*x.shape[:-1], self.heads, -1)
+        return x.reshape(*x.shape[:-1], self.heads, self.dim // self.heads)
 
 
 class MemoryAsGate(Mixer):
@@ -158,7 +158,7 @@ class MemoryAsGate(Mixer):
     def __init__(self, memory: Mixer, *, heads: int, window: int, persistent: int) -> None:
         super().__init__(memory.dim, heads=heads, window=window, persistent=persistent, memory=memory.signature)
         self.memory, self.window = memory, window
-        self.persistent = nn.Parameter(torch.randn(persistent, self.dim) * self.dim**-0.5)
+        self.persistent = _vectors(persistent, self.dim)
         self.pairs = Pairs(self.dim, heads, window)
         self.norms = nn.ModuleList(nn.RMSNorm(self.dim) for _ in range(2))
         self.out = nn.Linear(self.dim, self.dim, bias=False)
@@ -171,7 +171,7 @@ class MemoryAsGate(Mixer):
     def mix(self, x: Tensor, parts: Parts, tokens: int) -> tuple[Tensor, Parts]:
         """Both branches over x."""
         q, k, v, pairs = self.pairs(x, parts["attention"], tokens)
-        _, pk, pv = self.pairs.linear(self.persistent).reshape(1, -1, 3, *k.shape[2:]).unbind(2)
+        _, pk, pv = self.pairs.linear(self.persistent.to(x)).reshape(1, len(self.persistent), 3, *k.shape[2:]).unbind(2)
         k, v = (torch.cat([sink.expand(len(x), -1, -1, -1), one], 1) for sink, one in ((pk, k), (pv, v)))
         attended = softmax_attention(q, k, v, window=self.window, prefix=len(self.persistent)).flatten(2)
         remembered, memory = self.memory(x, parts["memory"])
@@ -192,7 +192,7 @@ class MemoryAsLayer(Mixer):
     def __init__(self, memory: Mixer, *, heads: int, window: int, persistent: int) -> None:
         super().__init__(memory.dim, heads=heads, window=window, persistent=persistent, memory=memory.signature)
         self.memory = memory
-        self.persistent = nn.Parameter(torch.randn(persistent, self.dim) * self.dim**-0.5)
+        self.persistent = _vectors(persistent, self.dim)
         self.norm = nn.RMSNorm(self.dim)
         self.attention = SlidingWindowAttention(self.dim, heads, window)
 
@@ -209,6 +209,11 @@ class MemoryAsLayer(Mixer):
         y, memory = self.memory(x, parts["memory"])
         y, attention = self.attention(self.norm(y), parts["attention"])
         return y, {"memory": memory, "attention": attention}
+
+
+def _vectors(count: int, dim: int) -> Tensor:
+    """Learned [count, dim]; nothing to learn where count is 0."""
+    return nn.Parameter(torch.randn(count, dim) * dim**-0.5) if count else torch.zeros(0, dim)
 
 
 def _segments(x: Tensor, tokens: int, size: int) -> tuple[Tensor, ...]:

@@ -12,6 +12,8 @@ per head, as the dual form of a chunk needs (the card's default for MLP memories
 
 from __future__ import annotations
 
+from torch import nn
+
 from mnemos.core.catalogue import system
 from mnemos.core.spec import Spec
 from mnemos.state.memory import Memory
@@ -86,3 +88,6 @@ class Memora(_Miras):
 
     def __init__(self, dim: int, heads: int = 4, chunk: int = 16) -> None:
         super().__init__(dim, heads, chunk, L2(), KLSimplex(), step_max=1.0)
+        # logits of unit variance: smaller ones make all units nearly equal, and the LayerNorm magnifies rounding
+        for weight in self.memory.memory.weights:
+            nn.init.normal_(weight)

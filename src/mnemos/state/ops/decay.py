@@ -16,22 +16,53 @@ Source: Titans, section 3.2 and appendix C, in closed form. All decays are given
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
 def decay_matrix(log_decay: Tensor) -> Tensor:
     """[..., C] to [..., C, C]: D_{ti} = prod_{l=i+1..t} decay_l for i <= t, else 0.
 
-    Sums each product on its own (no difference of long cumulative sums), so that it stays exact for decays near 0,
-    and 0 itself (log -inf) is allowed.
+    Products of decays, no difference of sums of logarithms: exact for decays near 0, and 0 itself
+    (log -inf) is allowed.
     """
     size = log_decay.shape[-1]
-    below = torch.ones(size, size, dtype=torch.bool, device=log_decay.device).tril(-1)
-    steps = log_decay[..., :, None].expand(*log_decay.shape, size).masked_fill(~below, 0.0).cumsum(-2)
-    return steps.masked_fill(below.T, -torch.inf).exp()
+    full = 1 << (size - 1).bit_length()
+    matrix: Tensor = DecayMatrix.apply(F.pad(log_decay, (0, full - size)))
+    return matrix[..., :size, :size]
+
+
+class DecayMatrix(torch.autograd.Function):
+    """`decay_matrix` where C is a power of two.
+
+    In a tree of halves over the chunk: where s begins the second half, D_{ti} = (D_{ts} decay_s) D_{s-1,i}, all known
+    from the halves. Backward: as D_{ti} contains decay_l for i < l <= t, its gradient in log decay_l is
+    sum_{t>=l} sum_i - sum_{i>=l} sum_t of dD * D.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, log_decay: Tensor) -> Tensor:
+        size = log_decay.shape[-1]
+        decay = log_decay.exp().contiguous()
+        matrix = torch.eye(size, dtype=decay.dtype, device=decay.device).repeat(*decay.shape[:-1], 1, 1)
+        half = 1
+        while half < size:
+            pairs = size // half // 2
+            blocks = matrix.view(-1, pairs, 2, half, pairs, 2, half).diagonal(dim1=1, dim2=4)
+            into = blocks[:, 1, :, 1, 0] * decay.view(-1, pairs, 2, half)[:, None, :, 1, 0]
+            torch.mul(into[:, :, None], blocks[:, 0, None, -1, 0], out=blocks[:, 1, :, 0])
+            half *= 2
+        ctx.save_for_backward(matrix)
+        return matrix
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        matrix: Tensor = ctx.saved_tensors[0]
+        share = (grad * matrix).tril(-1)
+        return (share.sum(-1) - share.sum(-2)).flip(-1).cumsum(-1).flip(-1)
 
 
 class Chunk(NamedTuple):

@@ -1,19 +1,23 @@
-"""The delta rule: a write corrects what the key already recalls. Plain, with decay, and with roles swapped (Oja).
+"""The delta rule: a write corrects what its key already recalls. Plain, with decay, and with roles swapped (Oja).
 
-delta   S_t = S_{t-1} + beta_t k_t (v_t - S_{t-1}^T k_t)^T
-gated   the same on e^{g_t} S_{t-1}
+delta   S_t = S_{t-1} + beta_t k_t (v_t - S_{t-1}^T k_t)^T           DeltaNet, Rescorla-Wagner
+gated   the same on exp(g_t) S_{t-1}                                 Gated DeltaNet
+Oja     S_t = exp(g_t) S_{t-1} + beta_t (k_t - exp(g_t) S_{t-1} v_t) v_t^T
 """
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor
 
-from mnemos.state.ops.check import accurate, check_operands
-from mnemos.state.ops.chunks import by_sequence, cut, join, size_of
-from mnemos.state.ops.delta_rule.chunk import delta_chunks
+from mnemos.state.ops.check import check_operands
+from mnemos.state.ops.chunks import by_chunks
+from mnemos.state.ops.delta_rule.chunk import delta_chunks, oja_chunks
 
-__all__ = ["delta_rule", "gated_delta_rule"]
+__all__ = ["delta_rule", "gated_delta_rule", "oja_rule"]
+
 
 def delta_rule(
     q: Tensor,
@@ -25,8 +29,11 @@ def delta_rule(
     output_final_state: bool = False,
     cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """`gated_delta_rule` without decay."""
-    return _run(q, k, v, None, beta, scale, initial_state, output_final_state, cu_seqlens)
+    """`gated_delta_rule` without decay.
+
+    Source: Yang et al., Parallelizing Linear Transformers with the Delta Rule, arXiv:2406.06484.
+    """
+    return _run(delta_chunks, q, k, v, None, beta, scale, initial_state, output_final_state, cu_seqlens)
 
 
 def gated_delta_rule(
@@ -40,22 +47,69 @@ def gated_delta_rule(
     output_final_state: bool = False,
     cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Decay, correct, read: S <- e^g S, then S <- S + beta k (v - S^T k)^T, then o = scale S^T q.
+    """Decay, correct, read: S <- exp(g) S, then S <- S + beta k (v - S^T k)^T, then o = scale S^T q.
+
+    Stable on a repeated key for 0 <= beta |k|^2 < 2; beta |k|^2 = 1 replaces what the key recalled.
+
+    Args:
+        q: [B, T, H, K].
+        k: [B, T, H, K].
+        v: [B, T, H, V].
+        g: [B, T, H] log decay <= 0; -inf forgets all.
+        beta: [B, T, H] share of the error that is written.
+        scale: factor of what is read; K^-0.5 if None.
+        initial_state: S [B, H, K, V]; [N, H, K, V] with cu_seqlens. None starts empty.
+        output_final_state: whether to return S after the last token.
+        cu_seqlens: int64 [N+1], borders of N sequences packed into one row (B = 1).
+
+    Returns:
+        o [B, T, H, V], and S in float32 (float64 for float64 input) or None.
+
+    Raises:
+        InvalidInput: shapes or types that do not fit, half precision on the CPU, and on the CPU NaN or a log decay
+            above 0.
+
+    Cost: time O(T (C + K) (K + V)) per head with chunks of C tokens; training keeps O(T / C) states.
+    Source: Yang et al., Gated Delta Networks, arXiv:2412.06464.
     """
-    return _run(q, k, v, g, beta, scale, initial_state, output_final_state, cu_seqlens)
+    return _run(delta_chunks, q, k, v, g, beta, scale, initial_state, output_final_state, cu_seqlens)
 
 
-def _run(q, k, v, g, beta, scale, initial_state, output_final_state, cu_seqlens):
-    decays = {} if g is None else {"g": g}
-    borders = check_operands(q, k, v, decays=decays, gates={"beta": beta}, states=(initial_state,), cu_seqlens=cu_seqlens)
-    scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
-    exact = accurate(q)
+def oja_rule(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    g: Tensor | None = None,
+    scale: float | None = None,
+    initial_state: Tensor | None = None,
+    output_final_state: bool = False,
+    cu_seqlens: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Erase along the value, not the key: S <- exp(g) S, then S <- S + beta (k - S v) v^T, then o = scale S^T q.
 
-    def run(*tensors):
-        batch, tokens, heads, width = tensors[0].shape
-        q, k, v, g, beta = (None if x is None else cut(x.to(exact), size_of(tokens)) for x in tensors)
-        start = k.new_zeros(batch * heads, width, v.shape[-1]) if initial_state is None else initial_state.to(exact).flatten(0, 1)
-        o, state = delta_chunks(q, k, v, beta, g, start, scale)
-        return join(o, batch, tokens), state.unflatten(0, (batch, heads))
-    o, state = by_sequence(run, (q, k, v, g, beta), borders)
-    return o.to(v.dtype), state if output_final_state else None
+    Its state stays bounded for 0 <= beta |v|^2 < 2. Arguments, results and cost as `gated_delta_rule`; g None is no
+    decay.
+
+    Source: Oja's rule with clamped outputs; flash-linear-attention has it with one decay per value channel.
+    """
+    return _run(oja_chunks, q, k, v, g, beta, scale, initial_state, output_final_state, cu_seqlens)
+
+
+def _run(
+    chunks: Callable[..., tuple[Tensor, Tensor]],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None,
+    beta: Tensor,
+    scale: float | None,
+    initial_state: Tensor | None,
+    output_final_state: bool,
+    cu_seqlens: Tensor | None,
+) -> tuple[Tensor, Tensor | None]:
+    decays, gates = {} if g is None else {"g": g}, {"beta": beta}
+    borders = check_operands(q, k, v, decays=decays, gates=gates, states=(initial_state,), cu_seqlens=cu_seqlens)
+    run = partial(chunks, scale=q.shape[-1] ** -0.5 if scale is None else float(scale))
+    o, state = by_chunks(run, q, k, v, [beta, g], initial_state, borders)
+    return o, state if output_final_state else None

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mnemos.state.ops.chunks import bmm
+from mnemos.state.ops.chunks import bmm, walk
 from mnemos.state.ops.decay import Chunk, chunk_weights
 
 _LEAF = 16
@@ -29,24 +29,46 @@ _LEAF = 16
 def delta_chunks(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor | None, start: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """The (gated) delta rule, decay before the error: o [N, G, C, V] and S [G, K, V] after the last chunk.
+    """The (gated) delta rule: o [N, G, C, V] and S [G, K, V] after the last chunk.
 
     All [N, G, C, ...]; start [G, K, V].
     """
     weights = None if g is None else chunk_weights(g)
-    strict = k.new_ones(k.shape[2], k.shape[2]).tril(-1) if weights is None else weights.gamma.tril(-1)
-    keep = None if weights is None else weights.keep
-    solver = solve(k, beta, strict)
+    u, before, after = _corrected(k, v, beta, weights, start)
+    seen = bmm(_kept(q, weights), before)
+    return bmm(_shares(q, k, weights), u, seen, scale), after
+
+
+def oja_chunks(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor | None, start: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    """As `delta_chunks`: S^T follows the delta rule with keys and values swapped, S = sum_i u_i v_i^T."""
+    weights = None if g is None else chunk_weights(g)
+    u, before, after = _corrected(v, k, beta, weights, start.mT)
+    seen = bmm(_kept(q, weights), before.mT)
+    return bmm(_shares(q, u, weights), v, seen, scale), after.mT
+
+
+def _corrected(
+    k: Tensor, v: Tensor, beta: Tensor, weights: Chunk | None, start: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Corrections U, states before each chunk, state after the last; decay before the error."""
+    strict = k.new_ones(k.shape[2], k.shape[2]) if weights is None else weights.gamma
+    solver = solve(k, beta, strict.tril(-1))
     target = bmm(solver, v)
-    erase = bmm(solver if keep is None else solver * keep[..., None, :], k)
-    write, carry = k, None
-    if weights is not None:
-        write, carry = k * weights.gamma[..., -1, :, None], weights.keep[..., -1]
-    u, before, after = Walk.apply(target, erase, write, carry, start)
-    share = bmm(q, k.mT)
-    share = share.tril() if weights is None else share * weights.gamma
-    seen = bmm(q if keep is None else q * keep[..., None], before)
-    return scale * bmm(share, u, seen), after
+    if weights is None:
+        return walk(target, bmm(solver, k), k, None, start)
+    erase = bmm(solver * weights.keep[..., None, :], k)
+    write = k * weights.gamma[..., -1, :, None]
+    return walk(target, erase, write, weights.keep[..., -1:], start)
+
+
+def _kept(q: Tensor, weights: Chunk | None) -> Tensor:
+    return q if weights is None else q * weights.keep[..., None]
+
+
+def _shares(q: Tensor, k: Tensor, weights: Chunk | None) -> Tensor:
+    return bmm(q, k.mT).tril() if weights is None else bmm(q, k.mT) * weights.gamma
 
 
 def momentum_delta_chunks(
@@ -67,7 +89,8 @@ def momentum_delta_chunks(
     All [N, G, C, ...]; live [N, G, C] is 0 at tokens that only fill up; start [G, 2K, V].
     """
     weights = chunk_weights(log_keep, log_momentum, live)
-    gamma, keep, push = _as_errors_see(weights)
+    assert weights.push is not None and weights.momentum is not None and weights.momentum_keep is not None
+    gamma, keep, push = _as_errors_see(weights.gamma, weights.keep, weights.push)
     if decay_first:
         alpha = log_keep.exp()
         gamma, keep, push = alpha[..., None] * gamma, alpha * keep, alpha * push
@@ -79,21 +102,21 @@ def momentum_delta_chunks(
     write = (last[..., None] * k[..., None, :]).flatten(3)
     zero = torch.zeros_like(weights.keep[..., -1])
     carry = torch.stack([weights.keep[..., -1], weights.push[..., -1], zero, weights.momentum_keep[..., -1]], dim=-1)
-    u, before, after = Walk.apply(target, erase, write, carry.unflatten(-1, (2, 2)), start)
+    u, before, after = walk(target, erase, write, carry.unflatten(-1, (2, 2)), start)
     look = torch.stack([weights.keep, weights.push], dim=-1)[..., None] * q[..., None, :]
     seen = bmm(look.flatten(3), before)
-    return scale * bmm(bmm(q, k.mT) * weights.gamma, u, seen), after
+    return bmm(bmm(q, k.mT) * weights.gamma, u, seen, scale), after
 
 
 def solve(k: Tensor, step: Tensor, gamma: Tensor) -> Tensor:
     """(I + diag(step) (gamma * K K^T))^-1 diag(step), [N, G, C, C]; gamma is strictly lower triangular."""
     system = bmm(k, k.mT) * gamma * step[..., None]
-    return UnitLowerInverse.apply(system) * step[..., None, :]
+    inverse: Tensor = UnitLowerInverse.apply(system)
+    return inverse * step[..., None, :]
 
 
-def _as_errors_see(weights: Chunk) -> tuple[Tensor, Tensor, Tensor]:
+def _as_errors_see(gamma: Tensor, keep: Tensor, push: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gamma, a, b one token earlier: what the error of token t meets is W_{t-1}."""
-    gamma, keep, push = weights.gamma, weights.keep, weights.push
     return (
         torch.cat([torch.zeros_like(gamma[..., :1, :]), gamma[..., :-1, :]], dim=-2),
         torch.cat([torch.ones_like(keep[..., :1]), keep[..., :-1]], dim=-1),
@@ -115,8 +138,8 @@ class UnitLowerInverse(torch.autograd.Function):
         return inverse
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
-        (inverse,) = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        inverse: Tensor = ctx.saved_tensors[0]
         return -(inverse.mT @ grad @ inverse.mT).tril(-1)
 
 
@@ -132,57 +155,3 @@ def _invert(lower: Tensor, out: Tensor) -> None:
     _invert(lower[..., first, first], out[..., first, first])
     _invert(lower[..., second, second], out[..., second, second])
     out[..., second, first] = -(out[..., second, second] @ lower[..., second, first] @ out[..., first, first])
-
-
-class Walk(torch.autograd.Function):
-    """From chunk to chunk: U_n = target_n - erase_n Z_n, Z_{n+1} = carry_n Z_n + write_n^T U_n.
-
-    Args:
-        target [N, G, C, V], erase [N, G, C, RK], write [N, G, C, RK],
-        carry: [N, G] for R = 1, [N, G, R, R] (acts on the R matrices in Z), or None for 1,
-        start: Z_0 [G, RK, V].
-
-    Returns:
-        U [N, G, C, V], Z before each chunk [N, G, RK, V], and Z after the last one [G, RK, V].
-
-    Its own backward: a slice of a tensor per chunk would cost autograd a whole gradient per chunk.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, target: Tensor, erase: Tensor, write: Tensor, carry: Tensor | None, start: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        u = torch.empty_like(target)
-        before = start.new_empty(target.shape[0], *start.shape)
-        state = start
-        for n in range(target.shape[0]):
-            before[n] = state
-            torch.baddbmm(target[n], erase[n], state, alpha=-1, out=u[n])
-            state = torch.baddbmm(_carried(state, carry, n), write[n].mT, u[n])
-        ctx.save_for_backward(erase, write, carry, u, before)
-        return u, before, state
-
-    @staticmethod
-    def backward(ctx: Any, grad_u: Tensor, grad_before: Tensor, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        erase, write, carry, u, before = ctx.saved_tensors
-        du, after = torch.empty_like(grad_u), torch.empty_like(before)
-        for n in reversed(range(len(u))):
-            after[n] = grad
-            torch.baddbmm(grad_u[n], write[n], grad, out=du[n])
-            grad = torch.baddbmm(grad_before[n] + _carried(grad, carry, n, back=True), erase[n].mT, du[n], alpha=-1)
-        dcarry = None
-        if carry is not None and carry.ndim == 2:
-            dcarry = (after * before).sum((-2, -1))
-        elif carry is not None:
-            pair = (z.unflatten(2, (carry.shape[-1], -1)).flatten(3) for z in (after, before))
-            dcarry = bmm(next(pair), next(pair).mT)
-        return du, -bmm(du, before.mT), bmm(u, after.mT), dcarry, grad
-
-
-def _carried(state: Tensor, carry: Tensor | None, n: int, back: bool = False) -> Tensor:
-    if carry is None:
-        return state
-    if carry.ndim == 2:
-        return carry[n, :, None, None] * state
-    matrix = carry[n].mT if back else carry[n]
-    return (matrix @ state.unflatten(1, (matrix.shape[-1], -1)).flatten(2)).view_as(state)

@@ -116,7 +116,9 @@ def _collect(held: Tensor, last: Tensor) -> Tensor:
     past, window = held.shape[2], last.shape[3]
     recent = sum(F.pad(last[:, :, :, n], (0, 0, window - 1 - n, n)) for n in range(window))
     reached = min(past, window - 1)
-    return F.pad(held, (0, 0, 0, last.shape[2])) + F.pad(recent[:, :, window - 1 - reached :], (0, 0, past - reached, 0))
+    return F.pad(held, (0, 0, 0, last.shape[2])) + F.pad(
+        recent[:, :, window - 1 - reached :], (0, 0, past - reached, 0)
+    )
 
 
 def _recent(past: Tensor, new: Tensor, window: int) -> Tensor:

@@ -8,14 +8,15 @@ Source: Titans, arXiv:2501.00663, section 3.1; the exact chunk form is ours (see
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from mnemos.core.errors import InvalidInput
-from mnemos.state.ops.check import accurate, check_operands
-from mnemos.state.ops.chunks import by_sequence, cut, join, size_of
+from mnemos.state.ops.check import check_operands
+from mnemos.state.ops.chunks import by_chunks
 from mnemos.state.ops.delta_rule.chunk import momentum_delta_chunks
-from mnemos.state.ops.pack import live_tokens
 
 __all__ = ["momentum_delta_rule"]
 
@@ -66,20 +67,9 @@ def momentum_delta_rule(
         raise InvalidInput("initial_state: give the pair (S, M) that an earlier call returned")
     decays = {"log_keep": log_keep, "log_momentum": log_momentum}
     borders = check_operands(q, k, v, decays=decays, gates={"eta": eta}, states=states, cu_seqlens=cu_seqlens)
-    exact = accurate(q)
-    full = q.new_ones(q.shape[:2], dtype=exact) if borders is None else live_tokens(borders).to(exact)
-
-    def run(*tensors: Tensor) -> tuple[Tensor, ...]:
-        batch, tokens, heads, width = tensors[0].shape
-        size = size_of(tokens)
-        q, k, v, *gates = (cut(x.to(exact), size) for x in tensors)
-        live = cut(full[..., None].expand(batch, tokens, heads), size)
-        if initial_state is None:
-            start = k.new_zeros(batch * heads, 2 * width, v.shape[-1])
-        else:
-            start = torch.cat([x.to(exact) for x in initial_state], dim=2).flatten(0, 1)
-        o, both = momentum_delta_chunks(q, k, v, *gates, live, start, decay_first=decay_first, scale=scale)
-        return join(o, batch, tokens), *both.unflatten(0, (batch, heads)).split(width, dim=2)
-
-    o, state, momentum = by_sequence(run, (q, k, v, log_keep, log_momentum, eta), borders)
-    return o.to(v.dtype), (state, momentum) if output_final_state else None
+    run = partial(momentum_delta_chunks, decay_first=decay_first, scale=float(scale))
+    gates = [log_keep, log_momentum, eta, torch.ones_like(eta)]  # the last is 0 where a token only fills up
+    both = None if initial_state is None else torch.cat(initial_state, dim=2)
+    o, after = by_chunks(run, q, k, v, gates, both, borders, matrices=2)
+    state, momentum = after.split(q.shape[-1], dim=2)
+    return o, (state, momentum) if output_final_state else None
