@@ -21,16 +21,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from rich.table import Table
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080")
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080", "#332288", "#882255", "#999933")
 """Okabe and Ito's colours, told apart by colour-blind readers too; grey for their black, which would hide
-error bars, and without their yellow, too pale for lines."""
+error bars, without their yellow, too pale for lines, and with three of Tol's."""
 SERIES = "system"
 """The column of `Result.rows` that names what is compared."""
+THEORY = "theory"
+"""A series whose name starts so was not measured, and is drawn as a dashed line."""
 
 # these meet in most figures; the colour of any other follows from its name
 _FIXED = ("mnemos", "lexical", "dense")
 _MARKERS = "osD^vPX"
 _HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++", "oo")
+_DASHES = ("--", ":", "-.")
+_MANY = 6  # bars whose names would run into each other if they were not turned
 _LOG_SPAN = 100  # an axis that spans more than this shows its small end only if it is logarithmic
 
 
@@ -123,7 +127,7 @@ def plot(results: Result | Sequence[Result], path: Path, *, x: str, y: str) -> P
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         if len(series) > 1 and x != "system":
-            figure.legend(loc="outside right upper", frameon=False)
+            figure.legend(loc="outside right upper", frameon=False, fontsize=8 if len(series) > _MANY else None)
         figure.supxlabel("\n".join(_notes(chosen)), fontsize=6, color="#555555", x=0.01, ha="left")
         path.parent.mkdir(parents=True, exist_ok=True)
         stamp = {"Date": None} if path.suffix == ".svg" else {"Software": None}
@@ -175,6 +179,9 @@ def _draw_lines(axes: Axes, series: Mapping[str, list[Point]]) -> None:
     variants = _variants(list(series))
     for name, points in series.items():
         xs, ys, below, above = zip(*sorted(points), strict=True)
+        if name.startswith(THEORY):
+            axes.plot(xs, ys, color="#333333", linestyle=_DASHES[len(axes.lines) % len(_DASHES)], label=name, zorder=9)
+            continue
         marker = _MARKERS[variants[name] % len(_MARKERS)]
         error = [below, above] if any(below) or any(above) else None
         axes.errorbar(xs, ys, yerr=error, color=colour(name), marker=marker, label=name, capsize=2)
@@ -193,6 +200,8 @@ def _draw_bars(axes: Axes, series: Mapping[str, list[Point]]) -> None:
         style: dict[str, Any] = {"color": colour(name), "hatch": hatch, "edgecolor": "white", "linewidth": 0}
         axes.bar(places, [p[1] for p in points], width, yerr=error, label=name, capsize=2, **style)
     axes.set_xticks(range(len(labels)), labels)
+    if len(labels) > _MANY:
+        axes.tick_params(axis="x", labelrotation=90, labelsize=8)
 
 
 def _wide(values: Sequence[float]) -> bool:

@@ -1,0 +1,1 @@
+"""What benchmarks of the torch wings share. Imported by tasks and claims when they run."""

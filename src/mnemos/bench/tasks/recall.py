@@ -1,0 +1,84 @@
+"""What each mixer learns to recall, on one of the synthetic recall tasks, beside the ceiling of a window and chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from mnemos.bench.neural.recall import Training, train_recall
+from mnemos.bench.recall import recall_task
+from mnemos.bench.results import Result
+from mnemos.bench.runner import Progress, TaskOptions, task
+from mnemos.core.errors import InvalidInput
+from mnemos.state.mixers.registry import check_mixer_name, mixer_names
+
+_WINDOW = 16
+"""Of the sliding-window attention, so that its ceiling says something at short lengths."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecallOptions(TaskOptions):
+    """Options of `recall`."""
+
+    task: str = "mqar"
+    mixers: tuple[str, ...] = ("all",)
+    """Names as `make_mixer` knows them, or all."""
+    steps: int = 1000
+    batch: int = 32
+    dim: int = 64
+    heads: int = 1
+    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+
+    def __post_init__(self) -> None:
+        if self.mixers != ("all",):
+            for name in self.mixers:
+                check_mixer_name(name)
+        recall_task(self.task)
+        if min(self.steps, self.batch, self.dim, self.heads, *self.rates) <= 0:
+            raise InvalidInput("steps, batch, dim, heads and rates are all above 0")
+
+
+@task("recall", summary="Synthetic recall, learned by any mixer", options=RecallOptions, plot=("system", "score"))
+def recall(options: RecallOptions, progress: Progress) -> Result:
+    """One row for each mixer; the solver, a window's ceiling and chance below them."""
+    chosen = recall_task(options.task)
+    names = mixer_names() if options.mixers == ("all",) else list(options.mixers)
+    training = Training(
+        dim=options.dim,
+        heads=options.heads,
+        steps=options.steps,
+        batch=options.batch,
+        rates=options.rates,
+        seed=options.seed,
+    )
+    rows: list[dict[str, Any]] = []
+    for done, name in enumerate(names):
+        progress(name, done, len(names))
+        settings = {"window": _WINDOW} if name == "swa" else {}
+        told = partial(_told, progress, done, len(names))
+        rows.append({"system": name, **train_recall(chosen, name, training, settings, told)})
+    rows.sort(key=lambda row: -row["score"])
+    ceiling = chosen.ceiling(_WINDOW)
+    rows.append({"system": f"ceiling of a window of {_WINDOW}", "score": round(ceiling, 4)})
+    rows.append({"system": "chance", "score": round(chosen.chance, 4)})
+    return Result(
+        name="recall",
+        measures={row["system"]: row["score"] for row in rows},
+        rows=rows,
+        config={
+            "task": str(chosen),
+            "window": _WINDOW,
+            "steps": options.steps,
+            "batch": options.batch,
+            "dim": options.dim,
+            "heads": options.heads,
+            "rates": list(options.rates),
+        },
+        size={"sequences": float(options.steps * options.batch), "length": chosen.length},
+        seeds=[options.seed],
+    )
+
+
+def _told(progress: Progress, done: int, total: int, what: str, step: int, steps: int) -> None:
+    progress(f"{what}, step {step} of {steps}", done, total)
