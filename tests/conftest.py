@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy loads: more threads than cores slow everything down
+os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # before numpy and torch load: more are slower
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -108,16 +108,16 @@ def test_a_key_holds_within_one_batch_and_per_scope(memory: Memory) -> None:
 def test_whoever_commits_a_key_second_gets_the_first_id_and_derives_nothing(tmp_path: Path) -> None:
     one = Memory(tmp_path / "m", embedder=None, clock=FixedClock("2025-06-01"), seed=1)
     two = Memory(tmp_path / "m", embedder=None, clock=FixedClock("2025-06-01"), seed=2)
-    read = two._encoder.analyse
+    prepare = two._encoder.prepare
     inside: list[str] = []
 
-    def meanwhile(records: Any, store: Any) -> Any:
+    def meanwhile(*given: Any) -> Any:
         # the other memory is faster between the look at the keys and the commit
         if not inside:
             inside.append(one.add("I live in Lisbon", speaker="Ada", key="k"))
-        return read(records, store)
+        return prepare(*given)
 
-    two._encoder.analyse = meanwhile  # type: ignore[method-assign]
+    two._encoder.prepare = meanwhile  # type: ignore[method-assign]
     assert two.add([{"text": "I live in Rome", "speaker": "Ada", "key": "k"}, "free"])[0] == inside[0]
     assert [r.text for r in two.list()] == ["I live in Lisbon", "free"]
     assert [r.text for r in two.list(kinds=["fact", "entity"])] == ["Ada lives in Lisbon", "Lisbon"]

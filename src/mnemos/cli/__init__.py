@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 import mnemos
-from mnemos.cli import bench, demo, forget, inspect, memory, transfer
+from mnemos.cli import bench, demo, forget, inspect, lm, memory, transfer
 from mnemos.core.errors import InvalidInput, MnemosError
 
 INTERRUPTED, PIPE_CLOSED = 130, 141
@@ -69,7 +69,7 @@ def _commands(
     """
 
 
-for _part in (demo, memory, forget, transfer, inspect, bench):
+for _part in (demo, memory, forget, transfer, inspect, bench, lm):
     _part.register(app)
 
 

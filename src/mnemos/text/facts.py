@@ -7,7 +7,7 @@ time takes its place in the middle of the chain.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from mnemos.core.clock import Time
@@ -20,14 +20,19 @@ from mnemos.text.write import Encoder, derive, entity_records, fact_slot
 
 
 def derived_writes(
-    writes: Sequence[Write], scope: Scope, store: Store, encoder: Encoder, ids: Callable[[], str], now: Time
-) -> list[Write]:
+    writes: Sequence[Write], scope: Scope, store: Store, encoder: Encoder, ids: Callable[[], str], now: Time,
+    stated: Mapping[str, Sequence[Fact]] | None = None,
+) -> list[Write]:  # fmt: skip
     """Entities and facts of verbatim `writes`, and the older facts that they close.
 
     To be called inside `store.writing()`, so that no other writer comes between.
+
+    Args:
+        stated: what `derive` found in each record, by id, where that is known already.
     """
     records = [write.record for write in writes]
-    changed = _facts(records, scope, store, ids, now)
+    told = [(fact, r) for r in records for fact in (derive(r) if stated is None else stated[r.id])]
+    changed = _facts(told, scope, store, ids, now)
     slots = {id: slot for id, (_, slot) in changed.items()}
     changes = [record for record, _ in changed.values()] + _entities(records, store, now)
     analyses = encoder.analyse(changes, None)
@@ -51,10 +56,9 @@ def _entities(records: Sequence[Record], store: Store, now: Time) -> list[Record
 
 
 def _facts(
-    records: Sequence[Record], scope: Scope, store: Store, ids: Callable[[], str], now: Time
+    stated: Sequence[tuple[Fact, Record]], scope: Scope, store: Store, ids: Callable[[], str], now: Time
 ) -> dict[str, tuple[Record, str]]:
     """Facts to write by id, new and changed, each with its slot."""
-    stated = [(fact, record) for record in records for fact in derive(record)]
     slots = {fact_slot(fact.subject, fact.relation) for fact, _ in stated}
     chains = store.slots(scope, sorted(slots))
     changed: dict[str, tuple[Record, str]] = {}

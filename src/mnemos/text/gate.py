@@ -33,18 +33,18 @@ class LoopGuard:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._given: OrderedDict[tuple[Scope, str], str] = OrderedDict()
+        self._given: OrderedDict[str, tuple[Scope, str]] = OrderedDict()
         self._pieces: dict[tuple[Scope, bytes], str] = {}
-        self._fresh: list[tuple[Scope, str]] = []
+        self._fresh: list[str] = []
 
     def gave(self, scope: Scope, hits: Iterable[tuple[str, str]]) -> None:
         """Remember that the (id, text) of these hits of `scope` went out."""
         with self._lock:
             for id, text in hits:
-                if self._given.get((scope, id)) != text:
-                    self._given[scope, id] = text
-                    self._fresh.append((scope, id))
-                self._given.move_to_end((scope, id))
+                if self._given.get(id) != (scope, text):
+                    self._given[id] = (scope, text)
+                    self._fresh.append(id)
+                self._given.move_to_end(id)
             if len(self._given) > _REMEMBERED:
                 for _ in range(_REMEMBERED // 10):
                     self._given.popitem(last=False)
@@ -53,7 +53,7 @@ class LoopGuard:
     def forget(self, ids: set[str]) -> None:
         """Drop everything of erased records."""
         with self._lock:
-            self._given = OrderedDict((place, text) for place, text in self._given.items() if place[1] not in ids)
+            self._given = OrderedDict((id, given) for id, given in self._given.items() if id not in ids)
             self._start_over()
 
     def _start_over(self) -> None:
@@ -61,8 +61,9 @@ class LoopGuard:
         self._fresh = list(self._given)
 
     def _read(self) -> None:
-        for scope, id in self._fresh:
-            for piece in _pieces(self._given.get((scope, id), "")):
+        for id in self._fresh:
+            scope, text = self._given[id]
+            for piece in _pieces(text):
                 self._pieces[scope, text_hash(piece)] = id
         self._fresh.clear()
 

@@ -39,8 +39,6 @@ _LONGEST_QUERY = 20_000
 """Characters of a query that are read."""
 _READ = 10
 """Hits that an answer is made from, at least."""
-_BATCH = 4096
-"""Records that one pass of a bulk `add` prepares before the next; all are one transaction."""
 
 
 @system(
@@ -153,19 +151,13 @@ class Memory(MemoryFile):
             if old or echo:
                 ids.append(str(old or echo))
                 continue
-            record = self._encoder.read(_record(item, self._ids(), scope, now, policy))
+            record = _record(item, self._ids(), scope, now, policy)
             fresh.append((record, item.key))
             ids.append(record.id)
             if item.key:
                 known[item.key] = record.id
         mine = {record.id: key for record, key in fresh if key}
-        writes: list[Write] = []
-        for start in range(0, len(fresh), _BATCH):
-            part = fresh[start : start + _BATCH]
-            analyses = self._encoder.analyse([record for record, _ in part], self._store)
-            writes += [Write(record, analysis, key) for (record, key), analysis in zip(part, analyses, strict=True)]
-            if progress:
-                progress(len(writes))
+        writes, stated = self._encoder.prepare(fresh, self._store, progress)
         if writes:
             with self._write_lock, self._store.writing():
                 # another process may have been first with a key: then nothing is derived from ours
@@ -174,7 +166,7 @@ class Memory(MemoryFile):
                 ids = [taken.get(mine.get(id, ""), id) for id in ids]
                 if not writes:
                     return ids
-                derived = derived_writes(writes, scope, self._store, self._encoder, self._ids, now)
+                derived = derived_writes(writes, scope, self._store, self._encoder, self._ids, now, stated)
                 self._store.commit(self._operation(OperationKind.ADD, scope), [*writes, *derived])
         return ids
 

@@ -130,7 +130,12 @@ class Record:
         return (start is None or start <= moment) and (self.valid_to is None or moment < self.valid_to)
 
 
-_PLAIN = ("session", "speaker", "at", "source", "quarantined", "retracted_at", "valid_from", "valid_to")
+_PLAIN = {
+    f.name: f.default for f in fields(Record)
+    if f.name in ("session", "speaker", "at", "source", "quarantined", "retracted_at", "valid_from", "valid_to")
+}  # fmt: skip
+"""Fields that JSON holds as they are, with the defaults that it leaves out."""
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def to_dict(record: Record) -> dict[str, Any]:
@@ -140,10 +145,9 @@ def to_dict(record: Record) -> dict[str, Any]:
         out["user"] = record.scope.user
     if record.scope.agent:
         out["agent"] = record.scope.agent
-    defaults = {f.name: f.default for f in fields(Record)}
-    for name in _PLAIN:
+    for name, default in _PLAIN.items():
         value = getattr(record, name)
-        if value != defaults[name]:
+        if value != default:
             out[name] = value
     out["recorded_at"] = record.recorded_at
     if record.metadata:
@@ -186,7 +190,7 @@ def from_dict(data: Mapping[str, Any]) -> Record:
 
 def dumps(data: Any) -> str:
     """Compact JSON that keeps every script readable."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return _COMPACT.encode(data)
 
 
 class OperationKind(StrEnum):

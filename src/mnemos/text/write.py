@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from base64 import b32encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +27,7 @@ from mnemos.text.encode.embedder import Embedder
 from mnemos.text.encode.entities import canonical, entities
 from mnemos.text.encode.facts import Fact, facts
 from mnemos.text.records import VERBATIM, Edge, EdgeKind, Item, Kind, Record, Scope, dumps
-from mnemos.text.store import Analysis, Store, Unit
+from mnemos.text.store import Analysis, Store, Unit, Write
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ _UNITS = 128
 """Pieces of a long text that are embedded; words find the rest."""
 _FACT_LIMIT = 4000
 """Characters beyond which a text is a document, not somebody telling about their life."""
+_BATCH = 512
+"""Records that are embedded together."""
 _ITEM_FIELDS = ("text", "speaker", "at", "session", "metadata", "kind", "source", "key")
 
 
@@ -156,29 +160,75 @@ class Encoder:
 
     def analyse(self, records: Sequence[Record], store: Store | None) -> list[Analysis]:
         """The index's view of each record; texts that `store` knows vectors of are not embedded again."""
-        units = self._units([r for r in records if r.kind in VERBATIM], store)
-        return [
-            Analysis(
-                terms=analyse.terms(r.text),
-                traits=_traits(r),
-                mentions=np.array([analyse.name_hash(canonical(n)) for n in r.data.get("entities", ())], np.uint32),
-                model=self.model,
-                units=units.get(r.id, ()),
+        return self.begin(records, store)()
+
+    def begin(
+        self, records: Sequence[Record], store: Store | None, pool: Executor | None = None
+    ) -> Callable[[], list[Analysis]]:
+        """`analyse` in two halves: with a `pool`, texts are embedded there until what is returned is called."""
+        units = self._units([r for r in records if r.kind in VERBATIM], store, pool)
+        words = [
+            (
+                analyse.terms(r.text),
+                _traits(r),
+                np.array([analyse.name_hash(canonical(n)) for n in r.data.get("entities", ())], np.uint32),
             )
             for r in records
         ]
 
-    def _units(self, records: Sequence[Record], store: Store | None) -> dict[str, tuple[Unit, ...]]:
-        if self.embedder is None or not records:
-            return {}
+        def finish() -> list[Analysis]:
+            found = units()
+            return [Analysis(*seen, self.model, found.get(r.id, ())) for r, seen in zip(records, words, strict=True)]
+
+        return finish
+
+    def _units(
+        self, records: Sequence[Record], store: Store | None, pool: Executor | None
+    ) -> Callable[[], dict[str, tuple[Unit, ...]]]:
+        embedder = self.embedder
+        if embedder is None or not records:
+            return dict
         pieces = {r.id: [(_unit_hash(piece), piece) for piece in cut(r.text)] for r in records}
         texts = {h: piece for parts in pieces.values() for h, piece in parts}
         known = store.cached(self.model, list(texts)) if store else {}
-        missing = [h for h in texts if h not in known]
-        if missing:
-            vectors = self.embedder.embed([texts[h] for h in missing]).astype(np.float16)
-            known.update(zip(missing, vectors, strict=True))
-        return {id: tuple(Unit(h, known[h]) for h, _ in parts) for id, parts in pieces.items()}
+        missing = {h: text for h, text in texts.items() if h not in known}
+        wanted = list(missing.values())
+        embedding = pool.submit(embedder.embed, wanted) if pool and wanted else None
+
+        def finish() -> dict[str, tuple[Unit, ...]]:
+            if wanted:
+                vectors = embedding.result() if embedding else embedder.embed(wanted)
+                known.update(zip(missing, vectors.astype(np.float16), strict=True))
+            return {id: tuple(Unit(h, known[h]) for h, _ in parts) for id, parts in pieces.items()}
+
+        return finish
+
+    def prepare(
+        self, fresh: Sequence[tuple[Record, str]], store: Store, progress: Callable[[int], None] | None = None
+    ) -> tuple[list[Write], dict[str, list[Fact]]]:
+        """New records with their keys as writes, read and embedded; and the facts that each states, by id.
+
+        Args:
+            progress: called with the number of writes that are ready.
+        """
+        begun = []
+        stated: dict[str, list[Fact]] = {}
+        writes: list[Write] = []
+        with ExitStack() as stack:
+            pool = None
+            if len(fresh) > _BATCH:  # one batch is embedded while the next ones are read
+                pool = ThreadPoolExecutor(1)
+                stack.callback(pool.shutdown, cancel_futures=True)
+            for start in range(0, len(fresh), _BATCH):
+                keys = [key for _, key in fresh[start : start + _BATCH]]
+                records = [self.read(record) for record, _ in fresh[start : start + _BATCH]]
+                begun.append((records, keys, self.begin(records, store, pool)))
+                stated.update((record.id, derive(record)) for record in records)
+            for records, keys, finish in begun:
+                writes += [Write(*one) for one in zip(records, finish(), keys, strict=True)]
+                if progress:
+                    progress(len(writes))
+        return writes, stated
 
     def embed_query(self, text: str) -> NDArray[np.float32] | None:
         """[dim] of a question; None without an embedder."""

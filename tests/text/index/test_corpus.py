@@ -109,3 +109,20 @@ def test_a_text_of_many_units_has_many_vectors_and_one_row(memory: Memory) -> No
     assert len(corpus) == 1
     assert len(corpus.vectors) > 2
     assert len(set(corpus.vectors.keys.tolist())) == len(corpus.vectors)
+
+
+def test_the_turns_beside_a_row_are_those_of_its_session(memory: Memory) -> None:
+    for n in range(3):
+        memory.add(f"a{n} tea?", session="a")
+        memory.add(f"b{n} tea", session="b")
+        memory.add(f"alone{n} tea")
+    corpus = _fresh(memory)
+    texts = [memory.get(id).text.split()[0] for id in corpus.ids]
+    before = {texts[row]: texts[other] if other >= 0 else "" for row, other in enumerate(corpus.before[:-1])}
+    after = {texts[row]: texts[other] if other >= 0 else "" for row, other in enumerate(corpus.after[:-1])}
+    assert before == {
+        "a0": "", "a1": "a0", "a2": "a1", "b0": "", "b1": "b0", "b2": "b1", "alone0": "", "alone1": "", "alone2": "",
+    }  # fmt: skip
+    assert {name: other for other, name in after.items() if name} == {n: o for n, o in before.items() if o}
+    assert corpus.before[-1] == corpus.after[-1] == -1
+    assert [texts[row] for row in np.flatnonzero(corpus.answers)] == ["a1", "a2"]

@@ -11,8 +11,11 @@ import pytest
 
 from mnemos import FixedClock, Memory
 from mnemos.text.index import vectors
+from mnemos.text.index.lexical import saturate
+from mnemos.text.recall import query as reading
 from mnemos.text.recall import seed
 from mnemos.text.recall.rank import diversify
+from mnemos.text.records import Scope
 
 QUESTIONS = ("Where did Tamsin adopt Pickle?", "What chased Emeka?", "When is the exhibition?", "Who plays the cello?")
 
@@ -38,7 +41,7 @@ def test_a_hit_says_which_words_speaker_and_neighbours_brought_it(memory: Memory
 
 
 def test_explained_parts_sum_to_the_log_odds(memory: Memory) -> None:
-    from mnemos.text.recall.rank import weights
+    from mnemos.text.recall.model import weights
 
     for hit in memory.search(QUESTIONS[0], 5, explain=True):
         name = "hybrid-spread" if memory.stats()["embedder"] else "lexical-spread"
@@ -123,3 +126,27 @@ def test_facts_are_found_where_they_are_asked_for(memory: Memory) -> None:
     hits = memory.search("Where does Tamsin live?", 5, kinds="fact")
     assert "lives in Porto" in hits[0].text
     assert all(hit.kind == "fact" for hit in hits)
+
+
+def test_the_words_of_a_stretch_are_scored_as_if_it_were_one_text(memory: Memory) -> None:
+    with memory._store.reading():
+        corpus = memory._recall.corpus(Scope())
+    signals = seed.seed(reading.read("goose museum cello Porto river", corpus, 2e9), corpus, None)
+    matches, postings = signals.matches, corpus.postings
+    for width, scores in zip(seed.WINDOWS, signals.windows, strict=True):
+        for place, score in zip(signals.places.tolist(), scores.tolist(), strict=True):
+            low, high = max(place - width, corpus.first[place]), min(place + width, corpus.last[place])
+            rows = corpus.order[low : high + 1]
+            counts = np.zeros(len(matches.terms), np.float32)
+            np.add.at(counts, matches.term[np.isin(matches.rows, rows)], matches.counts[np.isin(matches.rows, rows)])
+            lengths = np.float32(postings.lengths[rows].sum())
+            expected = matches.share @ saturate(counts, lengths, postings.mean_length * (2 * width + 1))
+            assert abs(score - expected) < 1e-5
+
+
+def test_what_recall_is_sure_of_does_not_change_with_what_comes_later(memory: Memory) -> None:
+    found = memory._found(QUESTIONS[1], 5, memory._filter("", "", {}))
+    before = found.confidence
+    memory.add("The goose has a cello.")
+    memory.search(QUESTIONS[1])
+    assert found.confidence == before

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mnemos.core.errors import NotFound, StoreError
-from mnemos.text.records import Edge, EdgeKind, Filter, Kind, Operation, OperationKind, Record, Scope
+from mnemos.text.records import Edge, EdgeKind, Filter, Kind, Operation, OperationKind, Record, Scope, from_dict
 from mnemos.text.store import Analysis, SQLiteStore, Unit, Write
 from mnemos.text.store.schema import APPLICATION_ID, MIGRATIONS
 
@@ -51,6 +51,14 @@ def test_a_commit_can_be_read_back_whole(store: SQLiteStore) -> None:
     assert store.operation("1") == (_operation("1"), ["a", "b"])
     with pytest.raises(NotFound):
         store.operation("2")
+
+
+def test_a_body_is_the_record_as_that_entry_of_the_log_left_it(store: SQLiteStore) -> None:
+    store.commit(_operation("1"), [_write("a", "tea"), _write("b", "coffee")])
+    store.commit(_operation("2"), [_write("a", "milk")])
+    assert {n: body["text"] for n, body in store.bodies([3, 1, 2, 9]).items()} == {1: "tea", 2: "coffee", 3: "milk"}
+    assert from_dict(store.bodies([3])[3]) == store.get(["a"])["a"]
+    assert store.bodies([]) == {}
 
 
 def test_an_error_inside_a_transaction_takes_all_of_it_back(store: SQLiteStore) -> None:

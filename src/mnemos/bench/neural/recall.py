@@ -143,7 +143,8 @@ def _trained(
         model.train()
         logits = model(torch.from_numpy(batch.tokens))
         loss = F.cross_entropy(logits.flatten(0, 1), torch.from_numpy(batch.targets).flatten(), ignore_index=-100)
-        extra = model.mixer.auxiliary() if hasattr(model.mixer, "auxiliary") else None
+        auxiliary = getattr(model.mixer, "auxiliary", None)
+        extra = auxiliary() if callable(auxiliary) else None
         optimiser.zero_grad()
         (loss if extra is None else loss + 0.01 * extra).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -38,7 +38,7 @@ def check_mixer(mixer: Mixer, *, tokens: int = 37, batch: int = 2, seed: int = 0
         raise InvalidInput(f"tokens {tokens}, batch {batch}: cuts and rows need at least 4 and 2")
     mixer = copy.deepcopy(mixer).float()
     draw = torch.Generator().manual_seed(seed)
-    x = torch.randn(batch, tokens, mixer.dim, generator=draw)
+    x = torch.randn(batch, tokens, mixer.dim, generator=draw).to(next(mixer.parameters()).device)
     with torch.no_grad():
         y, state = mixer(x)
         assert y.shape == x.shape, f"y has shape {list(y.shape)} and x {list(x.shape)}: they must agree"
@@ -72,7 +72,7 @@ def _check_pieces(mixer: Mixer, x: Tensor, y: Tensor, state: State, constant_sta
 def _check_causality(mixer: Mixer, x: Tensor, y: Tensor, draw: torch.Generator) -> None:
     for token in sorted({1, x.shape[1] // 2, x.shape[1] - 1}):
         other = x.clone()
-        other[:, token:] = torch.randn(other[:, token:].shape, generator=draw)
+        other[:, token:] = torch.randn(other[:, token:].shape, generator=draw).to(x.device)
         again, _ = mixer(other)
         _close(again[:, :token], y[:, :token], f"y before token {token}, with other tokens from there on,")
         assert not torch.equal(again[:, token], y[:, token]), f"y at token {token} does not depend on that token"
@@ -119,7 +119,7 @@ def _check_gradients(mixer: Mixer, x: Tensor) -> None:
     y, state = mixer(x[:, :half])
     rest, _ = mixer(x[:, half:], state)
     draw = torch.Generator().manual_seed(1)
-    loss = sum((part * torch.randn(part.shape, generator=draw)).sum() for part in (y, rest))
+    loss = sum((part * torch.randn(part.shape, generator=draw).to(x.device)).sum() for part in (y, rest))
     names, parameters = zip(*((n, p) for n, p in mixer.named_parameters() if p.requires_grad), strict=True)
     grads = torch.autograd.grad(loss, [x, *parameters], allow_unused=True)
     for name, grad in zip(("x", *names), grads, strict=True):
@@ -147,6 +147,8 @@ def _refuses(mixer: Mixer, what: str, *args: Tensor | State) -> None:
         mixer(*args)
     except InvalidInput:
         return
+    except Exception as why:
+        raise AssertionError(f"{what} must raise InvalidInput, not {type(why).__name__}: {why}") from why
     raise AssertionError(f"{type(mixer).__name__} took {what}: it must raise InvalidInput")
 
 

@@ -11,6 +11,7 @@ import re
 import threading
 import unicodedata
 import zlib
+from collections.abc import Sequence
 from enum import IntFlag
 from functools import lru_cache
 
@@ -204,9 +205,9 @@ def terms(text: str) -> NDArray[np.uint32]:
     return np.array([_term(w) for w in words(text) if w not in STOP_WORDS], np.uint32)
 
 
-def term_words(text: str) -> dict[int, str]:
-    """The content words of `text` by their hashed stems: what a match can be explained with."""
-    return {_term(w): w for w in words(text) if w not in STOP_WORDS}
+def term_words(text: str | Sequence[str]) -> dict[int, str]:
+    """The content words of `text`, or of its `words`, by their hashed stems: what a match can be explained with."""
+    return {_term(w): w for w in (words(text) if isinstance(text, str) else text) if w not in STOP_WORDS}
 
 
 def numbers(text: str) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_right
+from functools import lru_cache
 
 
 def entities(text: str, speaker: str = "") -> list[str]:
@@ -44,6 +45,7 @@ def entities(text: str, speaker: str = "") -> list[str]:
     return list(seen.values())
 
 
+@lru_cache(maxsize=50_000)
 def canonical(name: str) -> str:
     """The form by which two mentions are the same: NFKC, case-folded, no possessive, no punctuation around.
 

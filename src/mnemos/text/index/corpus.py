@@ -22,6 +22,8 @@ from mnemos.text.records import Filter, Kind, Scope
 from mnemos.text.store.base import Columns, Store
 
 _FOREVER = np.inf
+NOBODY = -1
+"""The row beside the first and the last turn of a session."""
 _UNITS = 256
 """Vectors a record may have: the low byte of a vector's key."""
 
@@ -153,16 +155,32 @@ class Corpus:
         self.last = np.repeat(edge + sizes - 1, sizes)
         self.block = np.repeat(np.arange(len(edge)), sizes)
         """[n] by place: number of its session in conversation order."""
+        within = np.arange(n)
+        self.before = self._by_row(np.where(within > self.first, np.roll(self.order, 1), NOBODY))
+        """[n + 1] by row: the turn before it in its session, or `NOBODY`; that one's is `NOBODY` again."""
+        self.after = self._by_row(np.where(within < self.last, np.roll(self.order, -1), NOBODY))
+        question = np.append(self.columns["question"], np.float32(0))
+        self.answers = question[self.before]
+        """[n + 1] by row: 1 where the turn before it asks something."""
+        ends = np.concatenate([self.columns["expires_at"], self.columns["valid_to"]])
+        self._all_until = float(ends.min(initial=_FOREVER))
         self.ordered = bool(n == 0 or (self.order[1:] > self.order[:-1]).all())
         self.mention_flat = np.concatenate([np.empty(0, np.uint32), *self.mentions])
         self.mention_starts = np.concatenate([[0], np.cumsum([len(m) for m in self.mentions], dtype=np.int64)])
         """[n + 1] by row: where its mentions begin in `mention_flat`."""
         self.length_sums = np.concatenate([[0.0], np.cumsum(self.postings.lengths[self.order], dtype=np.float64)])
 
+    def _by_row(self, by_place: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.append(by_place[self.place], NOBODY)
+
     # -- looking ---------------------------------------------------------------------------
 
     def mask(self, where: Filter, now: Time) -> NDArray[np.bool_] | None:
         """[n] rows that `where` admits at `now`; None where all are."""
+        moment = now if where.as_of is None else where.as_of
+        narrow = (where.session, where.speaker, where.since, where.until, where.as_of) != (None,) * 5
+        if not narrow and set(where.kinds) == set(self.kinds) and now < self._all_until:
+            return None
         keep = np.ones(len(self), bool)
         c = self.columns
         if set(where.kinds) != set(self.kinds):
@@ -176,7 +194,6 @@ class Corpus:
                 keep &= c["at"] >= where.since
             if where.until is not None:
                 keep &= c["at"] < where.until
-            moment = now if where.as_of is None else where.as_of
             keep &= (c["expires_at"] > now) & (c["valid_to"] > moment)
             if where.as_of is not None:
                 start = np.where(np.isnan(c["valid_from"]), c["at"], c["valid_from"])

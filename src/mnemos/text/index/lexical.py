@@ -144,6 +144,9 @@ def _starts(ordered: NDArray[Any]) -> NDArray[np.int64]:
     return np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
 
 
-def saturate(counts: NDArray[np.float32], lengths: NDArray[np.float32], mean: float) -> NDArray[np.float32]:
+def saturate(
+    counts: NDArray[np.float32], lengths: NDArray[np.float32], mean: float | NDArray[np.float32]
+) -> NDArray[np.float32]:
     """BM25's term weight without its idf: `tf (k1+1) / (tf + k1 (1 - b + b dl/avdl))`."""
-    return (counts * (K1 + 1) / (counts + K1 * (1 - B + B * lengths / mean))).astype(np.float32)
+    damped = counts + np.float32(K1 * (1 - B)) + lengths * (np.float32(K1 * B) / mean)
+    return np.asarray(counts * np.float32(K1 + 1) / damped, np.float32)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemos.text.index.corpus import Corpus
+from mnemos.text.recall.model import FEATURES, weights
 from mnemos.text.recall.query import Query
-from mnemos.text.recall.rank import FEATURES, Ranked, weights
+from mnemos.text.recall.rank import Ranked
 from mnemos.text.recall.seed import Signals
 
 CONFIDENCE = (
@@ -23,12 +23,12 @@ _NEAR = 0.6
 """Cosine from which a text means what the question means, whatever its words."""
 
 
-def confidence(query: Query, corpus: Corpus, signals: Signals, ranked: Ranked) -> float:
+def confidence(query: Query, signals: Signals, ranked: Ranked) -> float:
     """Estimated probability, in [0, 1], that what `query` asks for is among the candidates."""
     if not len(ranked.scores):
         return 0.0
-    kind = "hybrid" if query.vector is not None and len(corpus.vectors) else "lexical"
-    values = confidence_features(query, corpus, signals, ranked)
+    kind = "hybrid" if signals.dense else "lexical"
+    values = confidence_features(query, signals, ranked)
     (logit,) = weights()[f"{kind}-confidence"](values[None])
     # the model knows long memories only; in a short one even the best match may share nothing with
     # the question: neither a word that was ever heard, nor its meaning
@@ -38,13 +38,14 @@ def confidence(query: Query, corpus: Corpus, signals: Signals, ranked: Ranked) -
     return float(1 / (1 + np.exp(-np.clip(logit, -30, 30)))) * (1 - strange)
 
 
-def confidence_features(query: Query, corpus: Corpus, signals: Signals, ranked: Ranked) -> NDArray[np.float32]:
+def confidence_features(query: Query, signals: Signals, ranked: Ranked) -> NDArray[np.float32]:
     """[len(CONFIDENCE)]"""
     order = np.argsort(-ranked.scores, kind="stable")
     own = dict(zip(FEATURES, ranked.first.T, strict=True))
     best = {name: float(column[order[:3]].max()) for name, column in own.items()}
-    heard = [corpus.postings.idf(p) for p in signals.postings.values() if len(p.rows)]
-    mass = sum(corpus.postings.idf(p) for p in signals.postings.values()) or 1.0
+    matches = signals.matches
+    heard = np.bincount(matches.term, minlength=len(matches.terms)) > 0
+    unheard = 1 - float(matches.share[heard].sum())
     others = 0.0
     if query.speakers:
         # the question names somebody: would somebody else's words fit better?
@@ -53,7 +54,7 @@ def confidence_features(query: Query, corpus: Corpus, signals: Signals, ranked: 
         others = float(fit[~theirs].max(initial=0.0) - fit[theirs].max(initial=0.0))
     top = ranked.scores[order]
     values = [
-        float(top[0]), best["words"], best["coverage"], best["talk 2"], best["meaning z"], 1 - sum(heard) / mass,
+        float(top[0]), best["words"], best["coverage"], best["talk 2"], best["meaning z"], unheard,
         others, float(top[0] - top[min(4, len(top) - 1)]), best["when dated"],
     ]  # fmt: skip
     return np.array(values, np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,21 +33,24 @@ class Query:
     window: DateSpan | None
     """The time it names itself."""
     wants_time: bool
-    mentions: frozenset[int]
-    """Hashed names of the things it mentions."""
     vector: NDArray[np.float32] | None
+
+    def mentions(self) -> frozenset[int]:
+        """Hashed names of the things it mentions."""
+        return frozenset(name_hash(canonical(name)) for name in entities(self.text))
 
 
 def read(text: str, corpus: Corpus, now: Time, vector: NDArray[np.float32] | None = None) -> Query:
     """Read `text` against `corpus`; `vector` is its embedding, if there is an embedder."""
-    spoken = set(words(text))
+    said = words(text)
+    spoken = set(said)
     named = [
         code
         for code, name in enumerate(corpus.speakers.names)
-        if name and (spoken & _name_words(name) or (name.casefold() in _ROLES and spoken & _FIRST_PERSON))
+        if name and (not spoken.isdisjoint(_name_words(name)) or (name.casefold() in _ROLES and spoken & _FIRST_PERSON))
     ]
     everybody = len(named) == sum(1 for name in corpus.speakers.names if name)
-    terms = term_words(text)
+    terms = term_words(said)
     names = {w for code in named for w in _name_words(corpus.speakers.names[code])}
     topic = {term: word for term, word in terms.items() if word not in names}
     return Query(
@@ -55,10 +59,10 @@ def read(text: str, corpus: Corpus, now: Time, vector: NDArray[np.float32] | Non
         speakers=() if everybody else tuple(named),
         window=question_window(text, now),
         wants_time=wants_time(text),
-        mentions=frozenset(name_hash(canonical(e)) for e in entities(text)),
         vector=vector,
     )
 
 
-def _name_words(name: str) -> set[str]:
-    return set(re.findall(r"[^\W_]{2,}", name.casefold()))
+@lru_cache(maxsize=10_000)
+def _name_words(name: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[^\W_]{2,}", name.casefold()))

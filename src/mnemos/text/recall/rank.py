@@ -8,53 +8,28 @@ makes `weights.json` from conversations with annotated evidence.
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.text.index.corpus import Corpus
+from mnemos.text.recall.model import FEATURES, Linear, weights
 from mnemos.text.recall.query import Query
-from mnemos.text.recall.seed import Signals
+from mnemos.text.recall.seed import Signals, in_window, said_by, top
 from mnemos.text.recall.spread import NAMES as SPREAD
-from mnemos.text.recall.spread import groups, spread
+from mnemos.text.recall.spread import spread
 
 Floats = NDArray[np.float32]
 
-FEATURES = (
-    "words", "coverage", "talk 2", "talk 4", "speaker", "answers", "answers words", "asks", "length", "when dated",
-    "dated", "in window", "meaning", "meaning z", "previous meaning", "next meaning", "session meaning",
-    "answers meaning",
-)  # fmt: skip
 _DENSE = slice(12, 18)
 _PAGE, _FRESH, _REPEAT = 10, 3, 0.3
 """Places that people look at, how many of them go to sessions not met yet, and the cost (log
 odds, per log of hits before) of one more hit from the same session."""
 _LONGEST = 60.0
 """Terms beyond which a longer text is no better evidence: the longest ordinary turns."""
-
-
-@dataclass(frozen=True, slots=True)
-class Linear:
-    """`(x - mean) / scale @ weight + bias`."""
-
-    mean: Floats
-    scale: Floats
-    weight: Floats
-    bias: float = 0.0
-
-    def __call__(self, x: Floats) -> Floats:
-        """[n] scores of [n, features]."""
-        return np.asarray((x - self.mean) / self.scale @ self.weight + np.float32(self.bias), np.float32)
-
-    def parts(self, x: Floats) -> Floats:
-        """[features] what each one contributes to the score of one row."""
-        return np.asarray((x - self.mean) / self.scale * self.weight, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,28 +46,13 @@ class Ranked:
 
 def rank(query: Query, corpus: Corpus, signals: Signals, models: Mapping[str, Linear] | None = None) -> Ranked:
     """Score the candidates. `models` replaces the shipped weights (training does)."""
-    kind = "hybrid" if query.vector is not None and len(corpus.vectors) else "lexical"
+    kind = "hybrid" if signals.dense else "lexical"
     models = models or weights()
     first = features(query, corpus, signals)
     own = models[f"{kind}-own"](first)
-    second = spread(corpus, signals.rows, signals.places, own) if len(own) else np.empty((0, len(SPREAD)), np.float32)
+    second = spread(corpus, signals, own) if len(own) else np.empty((0, len(SPREAD)), np.float32)
     scores = models[f"{kind}-spread"](np.concatenate([first, second], axis=1))
     return Ranked(scores, first, second)
-
-
-@lru_cache(maxsize=1)
-def weights() -> dict[str, Linear]:
-    """The shipped models: `hybrid-own`, `hybrid-spread`, `lexical-own`, `lexical-spread`."""
-    data: dict[str, Any] = json.loads(resources.files(__package__).joinpath("weights.json").read_text())
-    return {
-        name: Linear(
-            np.array(m["mean"], np.float32),
-            np.array(m["scale"], np.float32),
-            np.array(m["weight"], np.float32),
-            m["bias"],
-        )
-        for name, m in data["models"].items()
-    }
 
 
 def diversify(scores: Floats, sessions: NDArray[np.int64], k: int) -> NDArray[np.int64]:
@@ -107,47 +67,45 @@ def diversify(scores: Floats, sessions: NDArray[np.int64], k: int) -> NDArray[np
         sessions: [n] number of each candidate's session.
         k: how many.
     """
-    best = np.argsort(-scores, kind="stable")[: 4 * max(k, _PAGE)]
+    best = top(scores, 4 * max(k, _PAGE))
     met: dict[int, int] = {}
-    worth = np.empty(len(best))
-    for n, session in enumerate(sessions[best].tolist()):
-        worth[n] = scores[best[n]] - _REPEAT * np.log1p(met.get(session, 0))
+    worth = []
+    for score, session in zip(scores[best].tolist(), sessions[best].tolist(), strict=True):
+        worth.append(score - _REPEAT * math.log1p(met.get(session, 0)))
         met[session] = met.get(session, 0) + 1
-    order = best[np.argsort(-worth, kind="stable")]
-    head = order[: _PAGE - _FRESH].tolist()
+    order = best[np.argsort(-np.array(worth), kind="stable")]
+    head, rest = order[: _PAGE - _FRESH].tolist(), order[_PAGE - _FRESH :].tolist()
     seen = set(sessions[head].tolist())
     fresh: list[int] = []
-    for position in order[_PAGE - _FRESH :].tolist():
+    for position, session in zip(rest, sessions[rest].tolist(), strict=True):
         if len(fresh) == _FRESH:
             break
-        if int(sessions[position]) not in seen:
-            seen.add(int(sessions[position]))
+        if session not in seen:
+            seen.add(session)
             fresh.append(position)
-    chosen = head + fresh
-    taken = set(chosen)
-    return np.array(chosen + [p for p in order.tolist() if p not in taken], np.int64)[:k]
+    return np.array([*head, *fresh, *(p for p in rest if p not in fresh)], np.int64)[:k]
 
 
 def features(query: Query, corpus: Corpus, signals: Signals) -> Floats:
     """[n, len(FEATURES)] of the candidates; the dense ones are 0 without an embedder."""
-    rows, places = signals.rows, signals.places
-    before, after = _neighbour(corpus, places, -1), _neighbour(corpus, places, 1)
-    answers = np.where(before >= 0, corpus.question[before], np.float32(0))
+    rows = signals.rows
+    before, after = corpus.before[rows], corpus.after[rows]
+    answers = corpus.answers[rows]
     lexical = signals.lexical[rows]
     columns = [
         lexical,
         signals.coverage[rows],
         *signals.windows,
-        _speaker(query, corpus, rows),
+        said_by(query, corpus, rows),
         answers,
-        answers * np.where(before >= 0, signals.lexical[before], np.float32(0)),
+        answers * signals.lexical[before],
         corpus.question[rows],
         np.log1p(np.minimum(corpus.postings.lengths[rows], _LONGEST)),
         corpus.dated[rows] * np.float32(query.wants_time),
         corpus.dated[rows],
-        _in_window(query, corpus, rows),
+        in_window(query, corpus, rows),
     ]
-    if query.vector is not None and len(corpus.vectors):
+    if signals.dense:
         mean, deviation = signals.moments
         cosine = signals.cosine[rows]
         previous = np.where(before >= 0, signals.cosine[before], np.float32(mean))
@@ -157,61 +115,48 @@ def features(query: Query, corpus: Corpus, signals: Signals) -> Floats:
             np.clip((cosine - mean) / deviation, -3, 8),
             previous,
             following,
-            _session_best(corpus, places, cosine),
+            _session_best(signals.session, cosine),
             answers * previous,
         ]
     else:
         columns += [np.zeros(len(rows), np.float32)] * (_DENSE.stop - _DENSE.start)
-    return np.stack(columns, axis=1).astype(np.float32) if len(rows) else np.empty((0, len(FEATURES)), np.float32)
+    return np.array(columns, np.float32).T
 
 
-def _neighbour(corpus: Corpus, places: NDArray[np.int64], step: int) -> NDArray[np.int64]:
-    """[n] row of the turn `step` away in the same session; -1 where there is none."""
-    there = np.clip(places + step, 0, max(0, len(corpus) - 1))
-    same = (there == places + step) & (corpus.block[there] == corpus.block[places])
-    return np.where(same, corpus.order[there], -1)
-
-
-def _speaker(query: Query, corpus: Corpus, rows: NDArray[np.int64]) -> Floats:
-    if not query.speakers:
-        return np.full(len(rows), 0.5, np.float32)
-    return np.isin(corpus.speaker[rows], query.speakers).astype(np.float32)
-
-
-def _in_window(query: Query, corpus: Corpus, rows: NDArray[np.int64]) -> Floats:
-    if query.window is None:
-        return np.zeros(len(rows), np.float32)
-    at = corpus.at[rows]
-    # what happened is told on the day or soon after
-    with np.errstate(invalid="ignore"):
-        told = (at >= query.window.start) & (at < query.window.end + 7 * 86400)
-    return told.astype(np.float32)
-
-
-def _session_best(corpus: Corpus, places: NDArray[np.int64], cosine: Floats) -> Floats:
+def _session_best(session: NDArray[np.int64], cosine: Floats) -> Floats:
     """[n] mean of the three highest cosines in each candidate's session."""
-    if not len(places):
-        return cosine
-    block = groups(corpus, places)
-    order = np.lexsort((-cosine, block))
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(block[order]) > 0]))
-    ordinal = np.arange(len(block)) - np.repeat(starts, np.diff(np.append(starts, len(block))))
-    best = ordinal < 3
-    sums = np.bincount(block[order][best], cosine[order][best])
-    return np.asarray((sums / np.bincount(block[order][best]))[block], np.float32)
+    # sorted by session, and within it by cosine, which never reaches from one to the next
+    apart = 4.0 * session
+    falling = apart - np.sort(apart - cosine)
+    sizes = np.bincount(session)
+    high = np.arange(len(session)) - (np.cumsum(sizes) - sizes)[session] < 3
+    return np.asarray((np.bincount(session[high], falling[high]) / np.minimum(sizes, 3))[session], np.float32)
 
 
 def reasons(
-    query: Query, corpus: Corpus, signals: Signals, ranked: Ranked, n: int, refs: dict[int, str]
-) -> tuple[str, ...]:
-    """Why candidate `n` was found, in words.
+    query: Query, corpus: Corpus, signals: Signals, ranked: Ranked, chosen: NDArray[np.int64], refs: dict[int, str]
+) -> list[tuple[str, ...]]:
+    """Why each of the `chosen` candidates was found, in words.
 
     Args:
         refs: names for rows that a reason may point to (the other hits).
     """
-    row = int(signals.rows[n])
-    own = dict(zip(FEATURES, ranked.first[n].tolist(), strict=True))
-    matched = [word for term, word in query.terms.items() if row in signals.postings[term].rows]
+    words: dict[int, list[str]] = {row: [] for row in signals.rows[chosen].tolist()}
+    matches = signals.matches
+    shown = np.zeros(len(corpus), bool)
+    shown[signals.rows[chosen]] = True
+    which = shown[matches.rows]
+    for row, term in zip(matches.rows[which].tolist(), matches.term[which].tolist(), strict=True):
+        words[row].append(query.terms[matches.terms[term]])
+    return [
+        _reasons(query, corpus, dict(zip(FEATURES, own, strict=True)), row, words[row], refs)
+        for row, own in zip(words, ranked.first[chosen].tolist(), strict=True)
+    ]
+
+
+def _reasons(
+    query: Query, corpus: Corpus, own: dict[str, float], row: int, matched: list[str], refs: dict[int, str]
+) -> tuple[str, ...]:
     found = []
     if matched:
         found.append("words: " + ", ".join(dict.fromkeys(matched)))
@@ -225,16 +170,13 @@ def reasons(
         found.append("time: the question asks when, and this names a time")
     if own["in window"]:
         found.append("time: said within the time that the question names, or the week after")
-    for step, word in ((-1, "next: follows"), (1, "next: comes before")):
-        place = int(signals.places[n]) + step
-        if 0 <= place < len(corpus) and corpus.block[place] == corpus.block[place - step]:
-            near = int(corpus.order[place])
-            if near in refs:
-                found.append(f"{word} {refs[near]}")
+    place = int(corpus.place[row])
+    for near, word in ((place - 1, "next: follows"), (place + 1, "next: comes before")):
+        if corpus.first[place] <= near <= corpus.last[place] and (other := int(corpus.order[near])) in refs:
+            found.append(f"{word} {refs[other]}")
     if own["answers"] and own["answers words"] > 0.2:
         found.append("next: answers a turn that asks in the question's words")
-    shared = query.mentions & set(corpus.mentions[row].tolist())
-    if shared and not matched:
+    if not matched and not query.mentions().isdisjoint(corpus.mentions[row].tolist()):
         found.append("mentions: names the same thing as the question")
     if not found:
         found.append(

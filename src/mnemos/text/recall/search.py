@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,9 @@ from mnemos.core.clock import Time
 from mnemos.text.index.corpus import Corpus
 from mnemos.text.recall import query as reading
 from mnemos.text.recall.confidence import confidence
+from mnemos.text.recall.model import FEATURES, weights
 from mnemos.text.recall.query import Query
-from mnemos.text.recall.rank import FEATURES, Ranked, diversify, rank, reasons, weights
+from mnemos.text.recall.rank import Ranked, diversify, rank, reasons
 from mnemos.text.recall.seed import Signals, seed
 from mnemos.text.recall.spread import NAMES as SPREAD
 from mnemos.text.records import VERBATIM, Filter, Kind, Record, Scope
@@ -28,6 +29,10 @@ from mnemos.text.store import Store
 _GROUPS = (VERBATIM, (Kind.FACT, Kind.SUMMARY, Kind.SESSION, Kind.ENTITY))
 """Kinds that share statistics: what was said, and what was made of it."""
 _OPEN_SCOPES = 64
+_NAMED = 10
+"""Hits that the reasons of others may point to."""
+_QUOTED = 6
+"""Words of a hit that such a reason quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +42,13 @@ class Found:
     hits: list[Hit]
     query: Query | None
     """The question as read; None where nothing is stored."""
-    confidence: float
-    """Estimated probability that the answer is in memory."""
+    seen: tuple[tuple[Query, Signals, Ranked], ...]
+    """What each group of kinds was ranked by."""
+
+    @property
+    def confidence(self) -> float:
+        """Estimated probability that the answer is in memory."""
+        return max((confidence(*one) for one in self.seen), default=0.0)
 
 
 class Recall:
@@ -69,44 +79,36 @@ class Recall:
     ) -> Found:
         """The `k` best records for `text`, best first. The index and the texts are of one moment."""
         hits: list[Hit] = []
-        query, sure = None, 0.0
+        seen: list[tuple[Query, Signals, Ranked]] = []
         with self._store.reading(), self._lock:
             for group in _GROUPS:
                 kinds = tuple(kind for kind in where.kinds if kind in group)
-                if kinds:
-                    found = self._in_group(text, vector, replace(where, kinds=kinds), group, k, now, explain)
-                    hits += found.hits
-                    query, sure = query or found.query, max(sure, found.confidence)
+                corpus = self.corpus(where.scope, group) if kinds else ()
+                if isinstance(corpus, Corpus) and len(corpus):
+                    ranked = self.rank(text, vector, corpus, replace(where, kinds=kinds), now)
+                    hits += self._hits(corpus, *ranked, k, explain)
+                    seen.append(ranked)
         if len({kind in VERBATIM for kind in where.kinds}) > 1:
             hits.sort(key=lambda hit: -hit.score)
-        return Found(hits[:k], query, sure)
+        return Found(hits[:k], seen[0][0] if seen else None, tuple(seen))
 
-    def _in_group(
-        self,
-        text: str,
-        vector: NDArray[np.float32] | None,
-        where: Filter,
-        group: tuple[Kind, ...],
-        k: int,
-        now: Time,
-        explain: bool,
-    ) -> Found:
-        corpus = self.corpus(where.scope, group)
-        if not len(corpus):
-            return Found([], None, 0.0)
-        query, signals, ranked = self.rank(text, vector, corpus, where, now)
-        order = diversify(ranked.scores, corpus.block[signals.places], k)
-        records = self._store.get([corpus.ids[row] for row in signals.rows[order]])
-        refs = {int(signals.rows[n]): _reference(records[corpus.ids[signals.rows[n]]]) for n in order[:10]}
-        hits = []
-        for n in order:
-            record = records[corpus.ids[signals.rows[n]]]
-            near = {row: ref for row, ref in refs.items() if row != signals.rows[n]}
-            why = reasons(query, corpus, signals, ranked, int(n), near)
-            odds = float(np.clip(ranked.scores[n], -50, 50))
-            parts = _parts(query, corpus, ranked, int(n)) if explain else {}
-            hits.append(hit_of(record, 1 / (1 + math.exp(-odds)), why, parts))
-        return Found(hits, query, confidence(query, corpus, signals, ranked))
+    def _hits(self, corpus: Corpus, query: Query, signals: Signals, ranked: Ranked, k: int, explain: bool) -> list[Hit]:
+        chosen = diversify(ranked.scores, corpus.block[signals.places], k)
+        rows = signals.rows[chosen]
+        versions = corpus.version[rows].tolist()
+        bodies = self._store.bodies(versions)
+        said = [bodies[version] for version in versions]
+        refs = {row: _reference(body) for row, body in zip(rows[:_NAMED].tolist(), said, strict=False)}
+        why = reasons(query, corpus, signals, ranked, chosen, refs)
+        scores = 1 / (1 + np.exp(-np.clip(ranked.scores[chosen].astype(np.float64), -50, 50)))
+        parts = [_parts(signals, ranked, n) if explain else {} for n in chosen.tolist()]
+        return [
+            Hit(
+                body["id"], body["text"], score, Kind(body["kind"]), body.get("speaker", ""), body.get("at"),
+                body.get("session", ""), body.get("metadata", {}), reason, part,
+            )
+            for body, score, reason, part in zip(said, scores.tolist(), why, parts, strict=True)
+        ]  # fmt: skip
 
     def rank(
         self, text: str, vector: NDArray[np.float32] | None, corpus: Corpus, where: Filter, now: Time
@@ -176,10 +178,10 @@ class Recall:
         return len(files)
 
 
-def _reference(record: Record) -> str:
-    words = record.text.split()
-    short = " ".join(words[:6]) + (" …" if len(words) > 6 else "")
-    return f'{record.speaker}: "{short}"' if record.speaker else f'"{short}"'
+def _reference(body: Mapping[str, Any]) -> str:
+    words, speaker = body["text"].split(maxsplit=_QUOTED), body.get("speaker")
+    short = " ".join(words[:_QUOTED]) + (" …" if len(words) > _QUOTED else "")
+    return f'{speaker}: "{short}"' if speaker else f'"{short}"'
 
 
 def hit_of(record: Record, score: float, why: tuple[str, ...], parts: Mapping[str, float] | None = None) -> Hit:
@@ -190,8 +192,8 @@ def hit_of(record: Record, score: float, why: tuple[str, ...], parts: Mapping[st
     )  # fmt: skip
 
 
-def _parts(query: Query, corpus: Corpus, ranked: Ranked, n: int) -> dict[str, float]:
-    model = weights()["hybrid-spread" if query.vector is not None and len(corpus.vectors) else "lexical-spread"]
+def _parts(signals: Signals, ranked: Ranked, n: int) -> dict[str, float]:
+    model = weights()["hybrid-spread" if signals.dense else "lexical-spread"]
     values = model.parts(np.concatenate([ranked.first[n], ranked.second[n]]))
     names: Sequence[str] = (*FEATURES, *(f"around: {name}" for name in SPREAD))
     return {name: round(float(value), 4) for name, value in zip(names, values, strict=True)}

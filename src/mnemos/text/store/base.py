@@ -126,6 +126,10 @@ class Store(Protocol):
         """The current records of those ids that exist, retracted ones included."""
         ...
 
+    def bodies(self, versions: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """By log number, the records as those entries left them, as data: what a hit is made of."""
+        ...
+
     def find(
         self, where: Filter, now: Time, *, limit: int | None = None, after: str = "", hidden: bool = False
     ) -> Iterator[Record]:

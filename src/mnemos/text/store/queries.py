@@ -42,6 +42,16 @@ class Queries(Session):
             found.update((r.id, r) for r in self._records(sql, part))
         return found
 
+    def bodies(self, versions: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """By log number, the records as those entries left them, as data."""
+        found: dict[int, dict[str, Any]] = {}
+        for part in _chunks(versions):
+            rows = self._rows(f"SELECT seq, body FROM log WHERE seq IN ({_marks(part)}) AND body IS NOT NULL", part)
+            with translated(self.path):  # parsed as one list: a third of the time
+                bodies = json.loads(f"[{','.join(body for _, body in rows)}]")
+            found.update(zip((seq for seq, _ in rows), bodies, strict=True))
+        return found
+
     def find(
         self, where: Filter, now: Time, *, limit: int | None = None, after: str = "", hidden: bool = False
     ) -> Iterator[Record]:

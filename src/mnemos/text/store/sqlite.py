@@ -91,12 +91,13 @@ class SQLiteStore(Queries):
             scope, version, str(record.kind), record.session, record.speaker, record.at, record.valid_from,
             record.valid_to, record.retention.expires_at, int(not record.searchable),
         )  # fmt: skip
+        seen = (analysis.traits, analysis.terms.tobytes(), analysis.mentions.tobytes()) if analysis else (0, b"", b"")
         if seq is None:
             db.execute(
                 "INSERT INTO records(id, scope, version, kind, session, speaker, at, valid_from, valid_to, expires_at,"
                 " hidden, slot, traits, terms, mentions)"
-                " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, x'', x'')",
-                (record.id, *columns, write.slot),
+                " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (record.id, *columns, write.slot, *seen),
             )
             seq = db.last_insert_rowid()
         else:
@@ -107,6 +108,7 @@ class SQLiteStore(Queries):
             )
             db.execute("DELETE FROM edges WHERE source=?", (seq,))
             if analysis is not None:
+                db.execute("UPDATE records SET traits=?, terms=?, mentions=? WHERE seq=?", (*seen, seq))
                 db.execute("DELETE FROM vectors WHERE record=?", (seq,))
         if record.edges:
             db.executemany(
@@ -119,8 +121,6 @@ class SQLiteStore(Queries):
                 (scope, write.key, record.id),
             )
         if analysis is not None:
-            blobs = (analysis.terms.tobytes(), analysis.mentions.tobytes())
-            db.execute("UPDATE records SET terms=?, mentions=?, traits=? WHERE seq=?", (*blobs, analysis.traits, seq))
             self._attach(db, analysis.model, seq, analysis.units)
 
     def _attach(self, db: apsw.Connection, model: str, seq: int, units: Sequence[Unit]) -> None:

@@ -89,7 +89,9 @@ def momentum_delta_chunks(
     All [N, G, C, ...]; live [N, G, C] is 0 at tokens that only fill up; start [G, 2K, V].
     """
     weights = chunk_weights(log_keep, log_momentum, live)
-    assert weights.push is not None and weights.momentum is not None and weights.momentum_keep is not None
+    assert weights.push is not None
+    assert weights.momentum is not None
+    assert weights.momentum_keep is not None
     gamma, keep, push = _as_errors_see(weights.gamma, weights.keep, weights.push)
     if decay_first:
         alpha = log_keep.exp()

@@ -1,0 +1,66 @@
+"""The linear models that recall scores with: what they look at, and their weights.
+
+`mnemos.bench.ranker` makes `weights.json` from conversations with annotated evidence.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+FEATURES = (
+    "words", "coverage", "talk 2", "talk 4", "speaker", "answers", "answers words", "asks", "length", "when dated",
+    "dated", "in window", "meaning", "meaning z", "previous meaning", "next meaning", "session meaning",
+    "answers meaning",
+)  # fmt: skip
+"""What the first model looks at, candidate by candidate; the last six are 0 without an embedder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """`(x - mean) / scale @ weight + bias`."""
+
+    mean: Floats
+    scale: Floats
+    weight: Floats
+    bias: float = 0.0
+
+    def __call__(self, x: Floats) -> Floats:
+        """[n] scores of [n, features]."""
+        slope = self.weight / self.scale
+        # not `x @ slope`, which may wake the threads of the BLAS for a product of microseconds
+        return np.asarray(np.einsum("nf,f->n", x, slope) + np.float32(self.bias - self.mean @ slope), np.float32)
+
+    def parts(self, x: Floats) -> Floats:
+        """[features] what each one contributes to the score of one row."""
+        return np.asarray((x - self.mean) / self.scale * self.weight, np.float32)
+
+
+@lru_cache(maxsize=1)
+def weights() -> dict[str, Linear]:
+    """The shipped models: `hybrid-own`, `hybrid-spread`, `lexical-own`, `lexical-spread`."""
+    data: dict[str, Any] = json.loads(resources.files(__package__).joinpath("weights.json").read_text())
+    return {
+        name: Linear(
+            np.array(m["mean"], np.float32),
+            np.array(m["scale"], np.float32),
+            np.array(m["weight"], np.float32),
+            m["bias"],
+        )
+        for name, m in data["models"].items()
+    }
+
+
+@lru_cache(maxsize=2)
+def slopes(name: str) -> dict[str, float]:
+    """By feature, what one unit of it adds to the score of the shipped first model `name`."""
+    model = weights()[name]
+    return dict(zip(FEATURES, (model.weight / model.scale).tolist(), strict=True))
