@@ -95,7 +95,7 @@ def along_time(repeats: int) -> list[dict[str, Any]]:
         (short, x), (long, y) = (_ours(name, 1, tokens, 2, 64) for tokens in (1024, 16384))
         times = paired(long, short, repeats=max(3, repeats // 2))
         rows.append(_row("time, T 16k over 1k", name, times.ratio, times.ratio_low, times.ratio_high))
-        op, letters = OURS[name]
+        op, _ = OURS[name]
         kept = [_kept(op, list(z.values())) for z in (x, y)]
         rows.append(_row("kept for backward, T 16k over 1k", name, kept[1] / kept[0]))
     return rows

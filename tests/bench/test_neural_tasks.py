@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from mnemos.bench.results import save
 from mnemos.bench.runner import run_task
 from mnemos.core.errors import InvalidInput, NotFound
 
 
 def test_recall_ranks_mixers_beside_chance_and_the_ceiling_of_a_window() -> None:
-    result = run_task("recall", mixers=("attention", "swa"), steps=2, batch=2, dim=8, rates=(1e-3,))
+    result = run_task("recall", mixers=("attention", "swa"), steps=2, batch=2, dim=8, heads=1, rates=(1e-3,))
     names = [row["system"] for row in result.rows]
     assert sorted(names[:2]) == ["attention", "swa"]
     assert names[2:] == ["ceiling of a window of 16", "chance"]
@@ -45,3 +46,15 @@ def test_tasks_refuse_what_they_cannot_run(tmp_path: Path) -> None:
         run_task("language")
     with pytest.raises(InvalidInput, match="no memory"):
         run_task("recall_atlas", memories=("Heb",))
+
+
+def test_a_run_goes_on_where_an_earlier_one_of_the_same_settings_ended(tmp_path: Path) -> None:
+    settings = {"steps": 1, "batch": 2, "dim": 8, "heads": 1, "rates": (1e-3,)}
+    first = run_task("recall", mixers=("attention",), **settings)
+    path = save(first, tmp_path)
+    both = run_task("recall", mixers=("attention", "swa"), keep=path, **settings)
+    rows = {row["system"]: row for row in both.rows}
+    assert rows["attention"] == {row["system"]: row for row in first.rows}["attention"]
+    assert rows["swa"]["parameters"] > 0
+    with pytest.raises(InvalidInput, match="with these settings"):
+        run_task("recall", mixers=("swa",), keep=path, **settings | {"steps": 2})

@@ -30,6 +30,7 @@ _MODULES = (
     "mnemos.state.mixers.titans",
     "mnemos.state.mixers.miras",
     "mnemos.state.mixers.atlas",
+    "mnemos.state.mixers.lla",
 )
 """Modules whose import registers their systems."""
 _systems: dict[str, System] = {}

@@ -116,11 +116,11 @@ def test_hebbian_steps_of_one_are_unnormalised_softmax_attention() -> None:
     assert not log_scale.any()
 
 
-def test_a_full_step_stores_each_pair_exactly() -> None:
+def test_a_full_step_stores_the_pair_exactly() -> None:
     _, k, v, _, _ = _inputs(20)
-    beta = torch.full((2, 20, 2), math.exp(-1), dtype=torch.float64)  # 1 / kappa(k, k) of unit keys
+    beta = (-k.square().sum(-1)).exp()  # 1 / kappa(k, k)
     read = _whole(kernel_delta(k, k, v, beta))
-    torch.testing.assert_close(read, v)  # the last pair written is always right, more keys than channels or not
+    torch.testing.assert_close(read, v)  # the pair just written is right, however many came before
 
 
 def test_large_products_keep_their_scale_apart_and_do_not_overflow() -> None:

@@ -114,10 +114,10 @@ def results(run: Callable, tensors: list[Tensor], state: list[Tensor], **options
     return [x.detach() for x in (o, *after, *torch.autograd.grad(loss, leaves))]
 
 
-def distance(ours: list[Tensor], exact: list[Tensor]) -> float:
-    """Largest difference over all tensors, relative to the largest value of each."""
+def distance(ours: list[Tensor], exact: list[Tensor], least: float = 1e-12) -> float:
+    """Largest difference over all tensors, relative to the largest value of each, or to `least` where that is more."""
     pairs = zip(ours, exact, strict=True)
-    return max(float((a.double() - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in pairs)
+    return max(float((a.double() - b).abs().max() / b.abs().max().clamp_min(least)) for a, b in pairs)
 
 
 shapes = st.tuples(
@@ -126,7 +126,7 @@ shapes = st.tuples(
 
 
 @every_case
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=10)
 @given(shape=shapes, wide=st.sampled_from([1, 5, 8]), seed=st.integers(0, 10_000))
 def test_chunks_equal_the_recurrence_in_values_and_all_gradients(
     case: Case, shape: tuple[int, int, int, int], wide: int, seed: int
@@ -135,7 +135,9 @@ def test_chunks_equal_the_recurrence_in_values_and_all_gradients(
     exact = results(case.reference, tensors, state)
     assert distance(results(case.op, tensors, state), exact) <= 1e-10
     single = [[x.float() for x in one] for one in (tensors, state)]
-    assert distance(results(case.op, *single), exact) <= 2e-5
+    # unit vectors of one channel are all parallel: then gradients vanish by cancellation, and have no relative error
+    parallel = min(shape[3], wide) == 1
+    assert distance(results(case.op, *single), exact, 1.0 if parallel else 1e-12) <= 2e-5
 
 
 @every_case

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnemos.bench.recall import RecallTask
+from mnemos.bench.recall import RecallTask, Split
 from mnemos.state.mixers.parts import ShortConv
 from mnemos.state.mixers.registry import make_mixer
 
@@ -114,7 +114,7 @@ def train_recall(
 
 
 @torch.no_grad()
-def score(model: RecallModel, task: RecallTask, training: Training, seed: int, split: str) -> float:
+def score(model: RecallModel, task: RecallTask, training: Training, seed: int, split: Split) -> float:
     """The task's own score of the model's predictions."""
     model.eval()
     found = []

@@ -1,293 +1,278 @@
-"""Tasks of mechanistic design: in-context, noisy and fuzzy recall, memorisation, selective copying.
+"""The recall tasks of MAD: in context, noisy, fuzzy, memorised, and selective copying.
 
-In training every position asks for its next token; in tests only the probes are asked.
-Source: Mechanistic Design and Scaling of Hybrid Architectures (Poli et al., 2024).
+Special tokens are the highest ids; of the rest, the lower half are keys and the upper half values. The recall tasks
+train on every next token and are judged where an answer can be known. Scores are means over answer classes, as the
+published ones are; here over the classes that are asked. MAD's compression task is not among them: it reads one vector
+through a decoder of its own, and has no next token to predict.
+
+Source: Mechanistic design and scaling of hybrid architectures (Poli et al., 2024), section 3 and appendix B.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from mnemos.bench.recall.base import IGNORED, Batch, Ids, RecallTask, Split, check, last_seen, next_token
+from mnemos.bench.recall.base import (
+    Ints,
+    RecallTask,
+    Split,
+    after_last,
+    check_settings,
+    draw_distinct,
+    occurrences,
+)
+from mnemos.core.errors import InvalidInput
+
+_FACTS = 12345
+"""Seed of the one map that memorisation is about."""
 
 
-class MacroScored(RecallTask):
-    """Scored by the mean over answer classes, so that a frequent answer weighs no more than a rare one."""
+@dataclass(frozen=True, kw_only=True)
+class InContextRecall(RecallTask):
+    """Key-value pairs of a map drawn for each sequence; asked wherever a key comes again.
 
-    def score(self, predictions: Ids, batch: Batch) -> float:
-        """Mean over the classes asked for of the share answered right."""
-        asked = batch.targets != IGNORED
-        truth, said = batch.targets[asked], predictions[asked]
-        return float(np.mean([(said[truth == c] == c).mean() for c in np.unique(truth)]))
-
-
-@dataclass(frozen=True)
-class InContextRecall(MacroScored):
-    """Pairs of a map that is new in each sequence; a key that comes again asks for its value.
-
-    Raises:
-        InvalidInput: an odd length, too small a vocabulary, or a share of noise outside [0, 1).
+    With `noise`, that share of the pairs is two random tokens of a vocabulary of their own. The last pair always
+    repeats a key. With `single`, only that one is asked, behind a copy token (the highest id).
     """
 
-    size: int = 16
-    tokens: int = 128
+    macro: ClassVar[bool] = True
+    dense: ClassVar[bool] = True
+    specials: ClassVar[int] = 1
+    """Ids at the top that are no keys or values in the `single` form."""
+
+    vocab: int = 16
+    length: int = 128
     noise: float = 0.0
-    """Share of pairs replaced by two tokens of a vocabulary of their own (noisy recall)."""
-    noise_size: int = 16
+    noise_vocab: int = 0
+    single: bool = False
 
     def __post_init__(self) -> None:
-        check(self.size < 4 or self.tokens < 6 or self.tokens % 2 == 1, "size starts at 4, tokens at 6 and is even")
-        check(not 0 <= self.noise < 1, f"noise {self.noise} is a share of pairs: 0 up to 1")
+        check_settings(self, noise=0, noise_vocab=0, length=4)
+        if self.length % 2:
+            raise InvalidInput(f"length is {self.length}: even, for pairs")
+        if self.noise >= 1 or (self.noise and not self.noise_vocab):
+            raise InvalidInput(f"noise is {self.noise}: below 1, and with a noise_vocab of its own above 0")
+        if self._usable < 2:
+            raise InvalidInput(f"vocab is {self.vocab}: no key and value are left beside noise and special tokens")
 
     @property
-    def vocab(self) -> int:
-        """Keys, values and noise."""
-        return self.size + (self.noise_size if self.noise else 0)
-
-    @property
-    def length(self) -> int:
-        """L."""
-        return self.tokens
+    def _usable(self) -> int:
+        return self.vocab - self.noise_vocab - self.specials * self.single
 
     @property
     def chance(self) -> float:
-        """One of the values."""
-        return 1 / (self.size - self.size // 2)
+        """One value of all."""
+        return 1 / (self._usable - self._usable // 2)
 
-    def draw(self, n: int, rng: np.random.Generator, split: Split) -> Batch:
-        """n sequences of L / 2 pairs, the last of which always asks for something seen."""
-        half, pairs = self.size // 2, self.tokens // 2
-        mapping = rng.integers(half, self.size, (n, half))
-        keys = rng.integers(0, half, (n, pairs))
-        rows = np.arange(n)
-        noisy = rng.random((n, pairs)) < self.noise
-        kept = rng.integers(0, pairs - 1, n)
-        noisy[rows, kept] = False
-        noisy[:, -1] = False
-        real = np.argmax(rng.random((n, pairs - 1)) * ~noisy[:, :-1], axis=1)
-        keys[:, -1] = keys[rows, real]
-        values = np.take_along_axis(mapping, keys, axis=1)
-        other = rng.integers(self.size, self.size + self.noise_size, (n, pairs, 2))
-        tokens = np.where(noisy[:, :, None], other, np.stack([keys, values], axis=2)).reshape(n, -1)
-        asked = np.full_like(tokens, -1)
-        asked[:, ::2] = np.where(noisy, -1, keys)
-        seen = last_seen(asked, tokens, step=2)
-        known = seen >= 0
-        answer = np.where(known, np.roll(tokens, -1, axis=1), IGNORED)
-        reach = np.where(known, np.arange(self.tokens) - seen, 0)
-        return Batch(tokens, next_token(tokens) if split == "train" else answer, reach)
+    def solver(self, tokens: Ints) -> Ints:
+        """What last followed the same token."""
+        return after_last(tokens)
 
-    def solver(self, tokens: Ids) -> Ids:
-        """What followed the key when it came last."""
-        asked = np.where(tokens < self.size // 2, tokens, -1)
-        asked[:, 1::2] = -1
-        seen = last_seen(asked, tokens, step=2)
-        return np.where(seen >= 0, np.take_along_axis(tokens, (seen + 1).clip(0), axis=1), IGNORED)
+    def _draw(self, rng: np.random.Generator, n: int, split: Split) -> tuple[Ints, Ints, Ints]:
+        body, kinds, rows = self.length // 2 - 1, self._usable // 2, np.arange(n)
+        values = rng.integers(kinds, self._usable, (n, kinds))
+        keys = rng.integers(0, kinds, (n, body))
+        noisy = rng.random((n, body)) < self.noise
+        noisy[rows, rng.integers(0, body, n)] = False
+        known = np.zeros((n, kinds), bool)
+        known[np.nonzero(~noisy)[0], keys[~noisy]] = True
+        asked = np.where(known, rng.random((n, kinds)), -1.0).argmax(1)
+
+        tokens = np.full((n, self.length), self.vocab - 1)
+        pairs = tokens[:, :-2].reshape(n, body, 2)
+        pairs[:] = np.stack([keys, np.take_along_axis(values, keys, 1)], 2)
+        if self.noise:
+            pairs[noisy] = rng.integers(self._usable, self._usable + self.noise_vocab, (int(noisy.sum()), 2))
+        tokens[:, :-2] = pairs.reshape(n, -1)
+        tokens[:, -2 + self.single] = asked
+        if not self.single:
+            tokens[:, -1] = values[rows, asked]
+
+        at = np.append(2 * np.arange(body), self.length - 2 + self.single)
+        ids = np.concatenate([np.where(noisy, -1 - np.arange(body), keys), asked[:, None]], 1)
+        before = occurrences(ids)[1]
+        answers, reach = np.zeros_like(tokens), np.zeros_like(tokens)
+        answers[:, at] = np.take_along_axis(values, np.maximum(ids, 0), 1)
+        reach[:, at] = np.where(before >= 0, at - 2 * before, 0)
+        if self.single:
+            reach[:, :-1] = 0
+        return tokens, answers, reach
 
 
-@dataclass(frozen=True)
-class FuzzyRecall(MacroScored):
-    """Keys and values are motifs of several tokens; in training of one to `motif`, in tests of `motif` throughout.
+@dataclass(frozen=True, kw_only=True)
+class FuzzyRecall(RecallTask):
+    """Keys and values are motifs of 1 to `motif` distinct tokens; in test all keys are of full length.
 
-    Raises:
-        InvalidInput: a vocabulary that has too few distinct tokens for a motif, or too short a sequence.
+    Padded on the left with the highest id. Asked is every token of the value of a key seen before.
     """
 
-    size: int = 16
-    """The last token fills the sequence up on the left."""
-    tokens: int = 128
+    macro: ClassVar[bool] = True
+    dense: ClassVar[bool] = True
+
+    vocab: int = 16
+    length: int = 128
     motif: int = 3
 
     def __post_init__(self) -> None:
-        check(
-            self.motif < 1 or self.size < 2 * self.motif + 2,
-            f"motifs of {self.motif} need more than {self.size} tokens",
-        )
-        check(
-            self.tokens < 4 * self.motif, f"{self.tokens} tokens hold no repeated pair of motifs: take {4 * self.motif}"
-        )
+        check_settings(self)
+        if self._kinds < self.motif:
+            raise InvalidInput(f"vocab is {self.vocab}: motifs of {self.motif} distinct keys need {2 * self.motif + 1}")
+        if self.length < 4 * self.motif:
+            raise InvalidInput(f"length is {self.length}: two pairs of motifs need {4 * self.motif}")
 
     @property
-    def vocab(self) -> int:
-        """Keys, values and the filling."""
-        return self.size
-
-    @property
-    def length(self) -> int:
-        """L."""
-        return self.tokens
+    def _kinds(self) -> int:
+        return (self.vocab - 1) // 2
 
     @property
     def chance(self) -> float:
-        """One of the tokens of values."""
-        half = (self.size - 1) // 2
-        return 1 / (self.size - 1 - half)
+        """One value token of all."""
+        return 1 / (self.vocab - 1 - self._kinds)
 
-    def draw(self, n: int, rng: np.random.Generator, split: Split) -> Batch:
-        """n sequences; the last pair repeats an earlier one."""
-        made = [self._one(rng, split) for _ in range(n)]
-        tokens, answers, reach = (np.stack(part) for part in zip(*made, strict=True))
-        return Batch(tokens, next_token(tokens) if split == "train" else answers, reach)
+    def solver(self, tokens: Ints) -> Ints:
+        """A dict of key motifs; the key is taken to end at each of its tokens."""
+        found = np.zeros_like(tokens)
+        for row, sequence in enumerate(tokens.tolist()):
+            table: dict[tuple[int, ...], list[int]] = {}
+            key, value = (), []  # type: tuple[int, ...], list[int]
+            for at, token in enumerate(sequence):
+                if token == self.vocab - 1:
+                    continue
+                if token >= self._kinds:
+                    value.append(token)
+                elif value:
+                    table[key] = value
+                    key, value = (token,), []
+                else:
+                    key += (token,)
+                known = table.get(key, [])
+                found[row, at] = known[len(value)] if len(known) > len(value) else 0
+        return found
 
-    def _one(self, rng: np.random.Generator, split: Split) -> tuple[Ids, Ids, Ids]:
-        half = (self.size - 1) // 2
-        mapping: dict[tuple[int, ...], tuple[int, ...]] = {}
-        pairs: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
-        room = self.tokens
-        pool = [self._motif(rng, split, 0, half) for _ in range(max(2, self.tokens // (8 * self.motif)))]
-        while room >= 2 * self.motif:
-            key = pool[int(rng.integers(len(pool)))]
-            if room < 4 * self.motif and pairs:
-                key = pairs[int(rng.integers(len(pairs)))][0]
-            value = mapping.setdefault(key, self._motif(rng, split, half, self.size - 1))
-            pairs.append((key, value))
-            room -= len(key) + len(value)
-        tokens = np.full(self.tokens, self.size - 1)
-        answers, reach = np.full(self.tokens, IGNORED), np.zeros(self.tokens, np.int64)
-        place = room
-        last: dict[tuple[int, ...], int] = {}
-        for key, value in pairs:
-            tokens[place : place + len(key) + len(value)] = key + value
-            if key in last:
-                ask = slice(place + len(key) - 1, place + len(key) + len(value) - 1)
-                answers[ask] = value
-                reach[ask] = np.arange(ask.start, ask.stop) - last[key]
-            last[key] = place
-            place += len(key) + len(value)
+    def _draw(self, rng: np.random.Generator, n: int, split: Split) -> tuple[Ints, Ints, Ints]:
+        widest, kinds, rows = self.motif, self._kinds, np.arange(n)
+        most = self.length // (2 if split == "train" else widest + 1) + 1
+        key_size = rng.integers(1, widest + 1, (n, most)) if split == "train" else np.full((n, most), widest)
+        value_size = rng.integers(1, widest + 1, (n, most))
+        keys = draw_distinct(rng, n * most, widest, np.ones(kinds)).reshape(n, most, widest)
+        values = draw_distinct(rng, n * most, widest, np.ones(self.vocab - 1 - kinds)).reshape(n, most, widest) + kinds
+        step = np.arange(widest)
+        ids = (np.where(step < key_size[..., None], keys + 1, 0) * (kinds + 1) ** step).sum(2)
+
+        # The first pair of a key says its value. After as many pairs as leave room comes one of them again.
+        first = occurrences(ids)[0]
+        value_size, values = np.take_along_axis(value_size, first, 1), np.take_along_axis(values, first[..., None], 1)
+        end = np.cumsum(key_size + value_size, 1)
+        kept = (end + 2 * widest <= self.length + 1).sum(1)
+        again = rng.integers(0, kept)
+        for array in (ids, key_size, value_size, keys, values):
+            array[rows, kept] = array[rows, again]
+        start = np.cumsum(key_size + value_size, 1) - key_size - value_size
+        start += (self.length + 1 - start[rows, kept] - key_size[rows, kept] - value_size[rows, kept])[:, None]
+
+        # One position more than the length: the last token is only ever a target.
+        tokens = np.full((n, self.length + 1), self.vocab - 1)
+        answers, reach = np.zeros_like(tokens), np.zeros_like(tokens)
+        there = (np.arange(most) <= kept[:, None])[..., None]
+        before = occurrences(ids)[1]
+        since = np.where(before >= 0, np.take_along_axis(start, before, 1), -1)
+        for motif, size, begin in ((keys, key_size, start), (values, value_size, start + key_size)):
+            row, pair, piece = np.nonzero(there & (step < size[..., None]))
+            at = begin[row, pair] + piece
+            tokens[row, at] = motif[row, pair, piece]
+            if motif is values:
+                answers[row, at - 1] = motif[row, pair, piece]
+                reach[row, at - 1] = np.where(before[row, pair] >= 0, at - 1 - since[row, pair], 0)
+        return tokens[:, :-1], answers[:, :-1], reach[:, :-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memorisation(RecallTask):
+    """One fixed map from keys to values for all data of this size: it measures weights, not context.
+
+    A key, then the insert token (the highest id), where the key's value is asked; train and test ask the same facts.
+    """
+
+    macro: ClassVar[bool] = True
+
+    vocab: int = 256
+    length: int = 32
+
+    def __post_init__(self) -> None:
+        check_settings(self, vocab=3)
+        if self.length % 2:
+            raise InvalidInput(f"length is {self.length}: even, a key and the insert token")
+
+    @property
+    def chance(self) -> float:
+        """One fact of all."""
+        return 1 / ((self.vocab - 1) // 2)
+
+    @property
+    def facts(self) -> Ints:
+        """The value of each key, [(vocab - 1) // 2]."""
+        kinds = (self.vocab - 1) // 2
+        return kinds + np.random.default_rng(_FACTS).permutation(self.vocab - 1 - kinds)[:kinds]
+
+    def solver(self, tokens: Ints) -> Ints:
+        """Looks the facts up: no context holds them."""
+        found = np.zeros_like(tokens)
+        found[:, 1::2] = self.facts[tokens[:, ::2]]
+        return found
+
+    def _draw(self, rng: np.random.Generator, n: int, split: Split) -> tuple[Ints, Ints, Ints]:
+        facts = self.facts
+        tokens = np.full((n, self.length), self.vocab - 1)
+        tokens[:, ::2] = rng.integers(0, len(facts), (n, self.length // 2))
+        answers, reach = np.zeros_like(tokens), np.zeros_like(tokens)
+        answers[:, 1::2] = facts[tokens[:, ::2]]
+        reach[:, 1::2] = 1
         return tokens, answers, reach
 
-    def _motif(self, rng: np.random.Generator, split: Split, low: int, high: int) -> tuple[int, ...]:
-        size = self.motif if split == "test" else int(rng.integers(1, self.motif + 1))
-        return tuple((low + rng.permutation(high - low)[:size]).tolist())
 
-    def solver(self, tokens: Ids) -> Ids:
-        """Split the sequence into runs of key and value tokens, and repeat the value of a key that is complete."""
-        half, answers = (self.size - 1) // 2, np.full_like(tokens, IGNORED)
-        for row, sequence in enumerate(tokens.tolist()):
-            seen: dict[tuple[int, ...], list[int]] = {}
-            key: tuple[int, ...] = ()
-            value: list[int] | None = None
-            for place, token in enumerate(sequence):
-                if token == self.size - 1:
-                    continue
-                if token < half:
-                    key = (*key, token) if value is None else (token,)
-                    value = None
-                    answers[row, place] = seen.get(key, [IGNORED])[0]
-                else:
-                    value = [] if value is None else value
-                    value.append(token)
-                    known = seen.get(key, [])
-                    answers[row, place] = known[len(value)] if len(known) > len(value) else IGNORED
-                    if len(value) >= len(known):
-                        seen[key] = list(value)
-        return answers
-
-
-@dataclass(frozen=True)
-class Memorisation(MacroScored):
-    """One map for the whole data set: it measures what the weights keep, not the context.
-
-    Raises:
-        InvalidInput: too small a vocabulary, or an odd length.
-    """
-
-    size: int = 256
-    """The last token stands where the value is asked."""
-    tokens: int = 32
-    map_seed: int = 12345
-
-    def __post_init__(self) -> None:
-        check(self.size < 5 or self.tokens < 2 or self.tokens % 2 == 1, "size starts at 5, tokens at 2 and is even")
-
-    @property
-    def vocab(self) -> int:
-        """Keys, values and the place to answer."""
-        return self.size
-
-    @property
-    def length(self) -> int:
-        """L."""
-        return self.tokens
-
-    @property
-    def chance(self) -> float:
-        """One of the values."""
-        return 1 / (self.size - 1 - (self.size - 1) // 2)
-
-    def mapping(self) -> Ids:
-        """The value of each key."""
-        half = (self.size - 1) // 2
-        return np.random.default_rng(self.map_seed).integers(half, self.size - 1, half)
-
-    def draw(self, n: int, rng: np.random.Generator, split: Split) -> Batch:
-        """n sequences of key and gap; training and test ask the same facts."""
-        tokens = np.full((n, self.tokens), self.size - 1)
-        tokens[:, ::2] = rng.integers(0, (self.size - 1) // 2, (n, self.tokens // 2))
-        targets, reach = np.full_like(tokens, IGNORED), np.zeros_like(tokens)
-        targets[:, 1::2] = self.mapping()[tokens[:, ::2]]
-        reach[:, 1::2] = 1
-        return Batch(tokens, targets, reach)
-
-    def solver(self, tokens: Ids) -> Ids:
-        """Look the key before the gap up in the map."""
-        answers = np.full_like(tokens, IGNORED)
-        answers[:, 1::2] = self.mapping()[tokens[:, ::2].clip(0, (self.size - 1) // 2 - 1)]
-        return answers
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SelectiveCopying(RecallTask):
-    """Tokens between blanks at random places, a copy token, then as many blanks: repeat the tokens in order.
+    """Tokens among blanks, a copy token (the highest id), and as many blanks, at which they are asked in order.
 
-    Raises:
-        InvalidInput: more tokens to copy than fit before the copy token.
+    Each blank lies before a random token, none between the last token and the copy token.
     """
 
-    size: int = 16
-    """The last token starts the copy, the one before it is the blank."""
-    tokens: int = 256
-    copies: int = 16
+    macro: ClassVar[bool] = True
+
+    vocab: int = 16
+    length: int = 256
+    copied: int = 16
 
     def __post_init__(self) -> None:
-        check(self.size < 4 or self.copies < 1, "size starts at 4, copies at 1")
-        check(self.tokens < 2 * self.copies + 1, f"{self.copies} copies need {2 * self.copies + 1} tokens or more")
-
-    @property
-    def vocab(self) -> int:
-        """Symbols, blank and copy token."""
-        return self.size
-
-    @property
-    def length(self) -> int:
-        """L."""
-        return self.tokens
+        check_settings(self, vocab=3)
+        if self.length < 2 * self.copied + 1:
+            raise InvalidInput(f"length is {self.length}: {self.copied} copied tokens need {2 * self.copied + 1}")
 
     @property
     def chance(self) -> float:
-        """One of the symbols."""
-        return 1 / (self.size - 2)
+        """One token of all that are copied."""
+        return 1 / (self.vocab - 2)
 
-    def draw(self, n: int, rng: np.random.Generator, split: Split) -> Batch:
-        """n sequences; no blank stands between the last symbol and the copy token, as in the reference."""
-        room = self.tokens - self.copies - 1
-        tokens = np.full((n, self.tokens), self.size - 2)
-        tokens[:, room] = self.size - 1
-        places = np.sort(np.argsort(rng.random((n, room - 1)), axis=1)[:, : self.copies - 1], axis=1)
-        places = np.concatenate([places, np.full((n, 1), room - 1)], axis=1)
-        symbols = rng.integers(0, self.size - 2, (n, self.copies))
-        tokens[np.arange(n)[:, None], places] = symbols
-        targets, reach = np.full_like(tokens, IGNORED), np.zeros_like(tokens)
-        targets[:, room + 1 :] = symbols
-        reach[:, room + 1 :] = np.arange(room + 1, self.tokens) - places
-        return Batch(tokens, targets, reach)
+    def solver(self, tokens: Ints) -> Ints:
+        """The tokens before the copy token that are not blank."""
+        found = np.zeros_like(tokens)
+        kept = tokens[:, : -self.copied - 1]
+        found[:, -self.copied :] = kept[kept < self.vocab - 2].reshape(len(tokens), self.copied)
+        return found
 
-    def solver(self, tokens: Ids) -> Ids:
-        """Collect what is no blank before the copy token."""
-        room = self.tokens - self.copies - 1
-        order = np.argsort(tokens[:, :room] == self.size - 2, axis=1, kind="stable")[:, : self.copies]
-        answers = np.full_like(tokens, IGNORED)
-        answers[:, room + 1 :] = np.take_along_axis(tokens[:, :room], order, axis=1)
-        return answers
+    def _draw(self, rng: np.random.Generator, n: int, split: Split) -> tuple[Ints, Ints, Ints]:
+        content = rng.integers(0, self.vocab - 2, (n, self.copied))
+        blanks = self.length - 2 * self.copied - 1
+        gaps = rng.integers(0, self.copied, (n, blanks)) + self.copied * np.arange(n)[:, None]
+        before = np.cumsum(np.bincount(gaps.ravel(), minlength=n * self.copied).reshape(n, self.copied), 1)
+        at = before + np.arange(self.copied)
+        tokens = np.full((n, self.length), self.vocab - 2)
+        tokens[:, -self.copied - 1] = self.vocab - 1
+        np.put_along_axis(tokens, at, content, 1)
+        answers, reach = np.zeros_like(tokens), np.zeros_like(tokens)
+        answers[:, -self.copied :] = content
+        reach[:, -self.copied :] = np.arange(self.length - self.copied, self.length) - at
+        return tokens, answers, reach

@@ -1,6 +1,6 @@
-"""Multi-query associative recall: pairs first, then some of the keys again, far and near.
+"""Multi-query associative recall: a list of key-value pairs, then every key again, at distances of a power law.
 
-Source: Zoology (Arora et al., 2023), with its power-law gaps between pair and question.
+Source: Zoology (Arora et al., 2023), section 3 and appendix; its published figures have power 0.01 and no filler.
 """
 
 from __future__ import annotations
@@ -9,76 +9,71 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mnemos.bench.recall.base import IGNORED, Batch, Ids, RecallTask, Split, check
+from mnemos.bench.recall.base import Ints, RecallTask, Split, check_settings, draw_distinct
+from mnemos.core.errors import InvalidInput
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MQAR(RecallTask):
-    """k_1 v_1 ... k_n v_n, then each key once more in one of the two-token slots that follow; its value is asked there.
+    """k1 v1 .. kn vn, then queries among empty tokens (0); the answer is asked at the query and never shown.
 
-    Raises:
-        InvalidInput: pairs that do not fit the length or the vocabulary.
+    Keys are distinct ids of 1..vocab/2-1, values distinct ids of vocab/2..vocab-1. Queries take slots of two tokens,
+    drawn without replacement with p(i) proportional to i^(power - 1). Always answering with one value scores chance;
+    answering with any value of the context scores 1 / pairs.
     """
 
-    size: int = 128
-    """V. Keys are 1 to V/2 - 1, values V/2 to V - 1."""
-    tokens: int = 64
-    """L."""
+    vocab: int = 128
+    length: int = 64
     pairs: int = 8
     passes: int = 1
-    """How often the pairs are shown."""
+    """Times the list of pairs is given."""
     power: float = 0.01
-    """Slot i is drawn with weight i^(power - 1): small powers ask soon after the pairs, 1 asks anywhere."""
+    """1 is uniform; towards 0, queries crowd behind the list."""
     filler: bool = False
-    """Random tokens between the questions, instead of zeros."""
+    """Empty tokens are random ids instead of 0. They may look like keys or values; only queries are scored."""
 
     def __post_init__(self) -> None:
-        check(self.size < 4 or self.size % 2 == 1, f"a vocabulary of {self.size}: give an even number of at least 4")
-        check(min(self.pairs, self.passes) < 1 or self.power <= 0, "pairs and passes start at 1, power above 0")
-        check(
-            self.pairs > self.size // 2 - 1,
-            f"{self.pairs} pairs need as many keys: take a vocabulary above {self.size}",
-        )
-        need = 2 * self.pairs * self.passes + 2 * self.pairs
-        check(self.tokens % 2 == 1 or self.tokens < need, f"{self.tokens} tokens: {need} or more are needed, even")
-
-    @property
-    def vocab(self) -> int:
-        """V."""
-        return self.size
-
-    @property
-    def length(self) -> int:
-        """L."""
-        return self.tokens
+        check_settings(self, power=1e-6)
+        least = 2 * self.pairs * (self.passes + 1)
+        if self.length % 2 or self.length < least:
+            raise InvalidInput(
+                f"length is {self.length}: {self.pairs} pairs in {self.passes} passes need an even number of at least "
+                f"{least} tokens; raise length or lower pairs"
+            )
+        if self.vocab <= self.length:
+            raise InvalidInput(f"vocab is {self.vocab}: more than length, {self.length}")
 
     @property
     def chance(self) -> float:
-        """One of V / 2 values."""
-        return 2 / self.size
+        """The share of one value: 2 / vocab."""
+        return 1 / (self.vocab - self.vocab // 2)
 
-    def draw(self, n: int, rng: np.random.Generator, split: Split) -> Batch:
-        """n sequences."""
-        half, context = self.size // 2, 2 * self.pairs * self.passes
-        keys = 1 + np.argsort(rng.random((n, half - 1)), axis=1)[:, : self.pairs]
-        values = half + np.argsort(rng.random((n, half)), axis=1)[:, : self.pairs]
-        slots = (self.tokens - context) // 2
-        weight = (self.power - 1) * np.log(np.arange(1, slots + 1))
-        # the largest of weight + Gumbel noise: draws without replacement
-        chosen = np.argsort(-(weight + rng.gumbel(size=(n, slots))), axis=1)[:, : self.pairs]
-        tokens = rng.integers(0, self.size, (n, self.tokens)) if self.filler else np.zeros((n, self.tokens), np.int64)
-        pairs = np.stack([keys, values], axis=2).reshape(n, -1)
-        tokens[:, :context] = np.tile(pairs, self.passes)
-        rows, places = np.arange(n)[:, None], context + 2 * chosen
-        tokens[rows, places] = keys
-        targets, reach = np.full_like(tokens, IGNORED), np.zeros_like(tokens)
-        targets[rows, places] = values
-        reach[rows, places] = places - (context - 2 * self.pairs + 2 * np.arange(self.pairs))
-        return Batch(tokens, targets, reach)
+    @property
+    def context(self) -> int:
+        """Tokens of the list of pairs."""
+        return 2 * self.pairs * self.passes
 
-    def solver(self, tokens: Ids) -> Ids:
-        """The value beside the key in the pairs."""
-        shown = 2 * self.pairs
-        same = tokens[:, :, None] == tokens[:, None, 0:shown:2]
-        beside = np.take_along_axis(tokens[:, 1:shown:2], same.argmax(2), axis=1)
-        return np.where(same.any(2), beside, IGNORED)
+    def solver(self, tokens: Ints) -> Ints:
+        """A table of the context's pairs, asked for every later token."""
+        table = np.zeros((len(tokens), self.vocab), np.int64)
+        np.put_along_axis(table, tokens[:, : 2 * self.pairs : 2], tokens[:, 1 : 2 * self.pairs : 2], 1)
+        found = np.take_along_axis(table, tokens, 1)
+        found[:, : self.context] = 0
+        return found
+
+    def _draw(self, rng: np.random.Generator, n: int, split: Split) -> tuple[Ints, Ints, Ints]:
+        half, slots = self.vocab // 2, (self.length - self.context) // 2
+        keys = 1 + draw_distinct(rng, n, self.pairs, np.ones(half - 1))
+        values = half + draw_distinct(rng, n, self.pairs, np.ones(self.vocab - half))
+        chosen = draw_distinct(rng, n, self.pairs, np.arange(1, slots + 1) ** (self.power - 1))
+        at = self.context + 2 * chosen
+        tokens = np.zeros((n, self.length), np.int64)
+        if self.filler:
+            tokens[:, self.context :] = rng.integers(0, self.vocab, (n, self.length - self.context))
+        tokens[:, : self.context] = np.tile(np.stack([keys, values], 2).reshape(n, -1), self.passes)
+        np.put_along_axis(tokens, at, keys, 1)
+        answers, reach = np.zeros_like(tokens), np.zeros_like(tokens)
+        np.put_along_axis(answers, at, values, 1)
+        shown = 2 * self.pairs * (self.passes - 1) + 2 * np.arange(self.pairs)
+        np.put_along_axis(reach, at, at - shown, 1)
+        return tokens, answers, reach

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from mnemos.bench.neural.kept import kept_rows
 from mnemos.bench.results import Result
 from mnemos.bench.runner import Progress, TaskOptions, task
 from mnemos.core.errors import InvalidInput
@@ -38,6 +39,8 @@ class LanguageOptions(TaskOptions):
     context: int = 128
     batch: int = 8
     lr: float = 3e-3
+    keep: Path | None = None
+    """An earlier result of the same settings: its mixers are not trained again."""
 
     def __post_init__(self) -> None:
         if self.data is None:
@@ -52,7 +55,19 @@ class LanguageOptions(TaskOptions):
 def language(options: LanguageOptions, progress: Progress) -> Result:
     """One row for each mixer, the lowest loss first."""
     names = mixer_names() if options.mixers == ("all",) else list(options.mixers)
-    rows: list[dict[str, Any]] = []
+    config = {
+        "data": options.data.name if options.data else "",
+        "layers": options.layers,
+        "hidden": options.hidden,
+        "heads": options.heads,
+        "context": options.context,
+        "batch": options.batch,
+        "steps": options.steps,
+        "lr": options.lr,
+    }
+    kept = kept_rows(options.keep, "language", config, options.seed)
+    rows = list(kept.values())
+    names = [name for name in names if name not in kept]
     for done, name in enumerate(names):
         progress(name, done, len(names))
         with tempfile.TemporaryDirectory() as folder:
@@ -63,15 +78,7 @@ def language(options: LanguageOptions, progress: Progress) -> Result:
         name="language",
         measures={f"loss, {row['system']}": row["loss"] for row in rows},
         rows=rows,
-        config={
-            "data": options.data.name if options.data else "",
-            "layers": options.layers,
-            "hidden": options.hidden,
-            "heads": options.heads,
-            "context": options.context,
-            "batch": options.batch,
-            "lr": options.lr,
-        },
+        config=config,
         size={"steps": options.steps, "bytes": float(options.steps * options.batch * options.context)},
         seeds=[options.seed],
     )

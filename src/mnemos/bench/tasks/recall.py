@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
 
+from mnemos.bench.neural.kept import kept_rows
 from mnemos.bench.neural.recall import Training, train_recall
 from mnemos.bench.recall import recall_task
 from mnemos.bench.results import Result
@@ -27,8 +28,10 @@ class RecallOptions(TaskOptions):
     steps: int = 1000
     batch: int = 32
     dim: int = 64
-    heads: int = 1
-    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    heads: int = 4
+    rates: tuple[float, ...] = (3e-3, 1e-2)
+    keep: Path | None = None
+    """An earlier result of the same settings: its mixers are not trained again."""
 
     def __post_init__(self) -> None:
         if self.mixers != ("all",):
@@ -52,7 +55,18 @@ def recall(options: RecallOptions, progress: Progress) -> Result:
         rates=options.rates,
         seed=options.seed,
     )
-    rows: list[dict[str, Any]] = []
+    config = {
+        "task": str(chosen),
+        "window": _WINDOW,
+        "steps": options.steps,
+        "batch": options.batch,
+        "dim": options.dim,
+        "heads": options.heads,
+        "rates": list(options.rates),
+    }
+    kept = kept_rows(options.keep, "recall", config, options.seed)
+    rows = [row for name, row in kept.items() if name in mixer_names()]
+    names = [name for name in names if name not in kept]
     for done, name in enumerate(names):
         progress(name, done, len(names))
         settings = {"window": _WINDOW} if name == "swa" else {}
@@ -66,15 +80,7 @@ def recall(options: RecallOptions, progress: Progress) -> Result:
         name="recall",
         measures={row["system"]: row["score"] for row in rows},
         rows=rows,
-        config={
-            "task": str(chosen),
-            "window": _WINDOW,
-            "steps": options.steps,
-            "batch": options.batch,
-            "dim": options.dim,
-            "heads": options.heads,
-            "rates": list(options.rates),
-        },
+        config=config,
         size={"sequences": float(options.steps * options.batch), "length": chosen.length},
         seeds=[options.seed],
     )

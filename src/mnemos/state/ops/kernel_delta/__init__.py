@@ -65,8 +65,9 @@ def kernel_delta(
         if initial_state is not None or output_final_state:
             raise InvalidInput("packed sequences grow states of different lengths: give no state with cu_seqlens")
         borders = check_cu_seqlens(cu_seqlens, q.shape[1], q.shape[0])
-        rows = [None if x is None else unpack(x, borders) for x in (q, k, v, beta, g)]
-        o, log_scale, _ = _run(*rows, scale, correct, normalize, None)
+        q, k, v, beta = (unpack(x, borders) for x in (q, k, v, beta))
+        g = None if g is None else unpack(g, borders)
+        o, log_scale, _ = _run(q, k, v, beta, g, scale, correct, normalize, None)
         return pack(o, borders), pack(log_scale, borders), None
     o, log_scale, state = _run(q, k, v, beta, g, scale, correct, normalize, initial_state)
     return o, log_scale, state if output_final_state else None
@@ -93,9 +94,8 @@ def _run(
     past = KernelState(*(heads_first(x) for x in state))
     decay = None if g is None else heads_first(g)
     with torch.autocast(q.device.type, enabled=False):
-        o, log_scale, after = kernel_chunks(
-            *(heads_first(x) for x in (q, k, v, beta)), decay, past, scale, correct, normalize
-        )
+        q_, k_, v_, beta_ = (heads_first(x) for x in (q, k, v, beta))
+        o, log_scale, after = kernel_chunks(q_, k_, v_, beta_, decay, past, scale, correct, normalize)
     return o.transpose(1, 2).to(q.dtype), log_scale.transpose(1, 2), KernelState(*(x.transpose(1, 2) for x in after))
 
 

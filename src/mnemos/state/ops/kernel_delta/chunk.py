@@ -4,7 +4,8 @@ Axes: B batch, H heads, C tokens of a chunk, P tokens before it, c window, K and
 Each step t of a chunk writes c times, (t, n) to token t - n. With A_{ts} the decay from step s to t and kappa the
 kernel, the corrections of a chunk solve one unit lower triangular system of C c rows:
 
-    e_{tn} = v_{t-n} - A_{t-1,0} kappa(k_{t-n}, past) u - sum_{s<t, m} A_{t-1,s} kappa(k_{t-n}, k_{s-m}) beta_{sm} e_{sm}
+    e_{tn} = v_{t-n} - A_{t-1,0} kappa(k_{t-n}, past) u
+           - sum_{s<t, m<c} A_{t-1,s} kappa(k_{t-n}, k_{s-m}) beta_{sm} e_{sm}
 """
 
 from __future__ import annotations
@@ -73,10 +74,7 @@ def _chunk(
     keys, writes = (_windows(x, window) for x in (recent_k, recent_v))  # [B, H, C c, K or V]
     real = torch.arange(past, past + tokens, device=q.device)[:, None] >= torch.arange(window, device=q.device)
     step = (beta * real).flatten(2)[..., None]
-    if correct:
-        writes = _corrected(keys, writes, state, across, keep, scale, step)
-    else:
-        writes = step * writes
+    writes = _corrected(keys, writes, state, across, keep, scale, step) if correct else step * writes
 
     logits = scale * q @ torch.cat([state.k, k], 2).mT
     logits = logits.masked_fill(~_lower(tokens, past + tokens, past, q), -torch.inf)
@@ -108,17 +106,17 @@ def _corrected(
     hidden = ~_lower(tokens, tokens, -1, keys).repeat_interleave(window, 0).repeat_interleave(window, 1)
     system = step * earlier * (scale * keys @ keys.mT).masked_fill(hidden, -torch.inf).exp()
     wrong = before * ((scale * keys @ state.k.mT).exp() @ state.u)
-    return torch.linalg.solve_triangular(system, step * (values - wrong), upper=False, unitriangular=True)
+    solved: Tensor = torch.linalg.solve_triangular(system, step * (values - wrong), upper=False, unitriangular=True)
+    return solved
 
 
 def _collect(held: Tensor, last: Tensor) -> Tensor:
     """u of all tokens: what the past ones held [B, H, P, V], and step s's write [B, H, C, c, V] to token s - n."""
     past, window = held.shape[2], last.shape[3]
-    recent = sum(F.pad(last[:, :, :, n], (0, 0, window - 1 - n, n)) for n in range(window))
+    shifted = [F.pad(last[:, :, :, n], (0, 0, window - 1 - n, n)) for n in range(window)]
     reached = min(past, window - 1)
-    return F.pad(held, (0, 0, 0, last.shape[2])) + F.pad(
-        recent[:, :, window - 1 - reached :], (0, 0, past - reached, 0)
-    )
+    recent = torch.stack(shifted).sum(0)[:, :, window - 1 - reached :]
+    return F.pad(held, (0, 0, 0, last.shape[2])) + F.pad(recent, (0, 0, past - reached, 0))
 
 
 def _recent(past: Tensor, new: Tensor, window: int) -> Tensor:

@@ -52,8 +52,8 @@ def lla(
         k: [B, S, H, K].
         v: [B, S, H, V].
         scale: factor of q . k in the weights; K^-0.5 if None.
-        lam: ridge on the slope, against keys' variance: a number, or [H]. Above 0, and above the precision of the
-            type times the keys' variance, or early rows (fewer than K + 1 keys) are not determined.
+        lam: ridge on the slope, against keys' variance: a number, or [H]. Rows of fewer than K + 1 keys are
+            determined by it alone: they carry |q| |k| / lam roundings (1e-4 in float32 at lam 0.1, K = 64).
         probe: r [B, T, H, K], or "solve" for the exact one.
         window: a query sees this many of the last keys, its own among them; None sees all.
         cu_seqlens: int64 [N+1], borders of N sequences packed into one row; needs S = T.
@@ -103,7 +103,7 @@ def _rows(
         o = local_linear(
             fold(q), fold(k), fold(v), None if probe is None else fold(probe), ridge.repeat(batch), scale, window
         )
-    return o.to(q.dtype).unflatten(0, (batch, heads)).transpose(1, 2)
+    return o.to(q.dtype).reshape(batch, heads, *o.shape[1:]).transpose(1, 2)
 
 
 def _exact(x: Tensor) -> torch.dtype:

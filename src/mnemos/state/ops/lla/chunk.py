@@ -68,8 +68,7 @@ class _LocalLinear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, probes, lam = ctx.saved_tensors
-        dq, dr = torch.empty_like(q), torch.empty_like(q)
-        dk, dv, dlam = torch.zeros_like(k), torch.zeros_like(v), torch.zeros_like(lam)
+        dq, dr, dk, dv, dlam = (torch.zeros_like(x) for x in (q, q, k, v, lam))
         for rows, keys in _tiles(q.shape[1], k.shape[1], ctx.window):
             g, r, near = grads[0][:, rows], probes[:, rows], k[:, keys]
             p, mean = _weights(q[:, rows], near, ctx.scale, rows, keys, k.shape[1] - q.shape[1], ctx.window)
@@ -80,17 +79,18 @@ class _LocalLinear(torch.autograd.Function):
             weighted = p * G
             level = weighted.sum(-1, keepdim=True)
             covariance = weighted @ near - level * mean
-            a, direct = 0.0, 0.0
+            a: Tensor | float = 0.0
             if ctx.solved:
                 u = _solve(p, near, mean, lam, covariance)
-                a, direct = _along(u, near, mean), u
+                a = _along(u, near, mean)
                 dlam += (u * r).sum((-1, -2))
+                dq[:, rows] += u
                 dk[:, keys] -= s.mT @ u
             else:
                 dr[:, rows] = -covariance
             dp = (G - a) * (1 - t) + level * t
             dl = ctx.scale * p * (dp - (p * dp).sum(-1, keepdim=True))
-            dq[:, rows] = direct + dl @ near
+            dq[:, rows] += dl @ near
             dk[:, keys] += dl.mT @ q[:, rows] + (p * (a - G + level)).mT @ r
         return dq, dk, dv, None if ctx.solved else dr, dlam if ctx.solved else None, None, None
 
@@ -126,7 +126,8 @@ def _solve(p: Tensor, k: Tensor, mean: Tensor, lam: Tensor, b: Tensor) -> Tensor
     ridge = lam[:, None, None]
     if k.shape[-1] <= _DIRECT:
         factor, _ = torch.linalg.cholesky_ex(_covariance(p, k, mean, ridge))
-        return torch.cholesky_solve(b[..., None], factor).squeeze(-1)
+        r: Tensor = torch.cholesky_solve(b[..., None], factor).squeeze(-1)
+        return r
 
     def apply(x: Tensor) -> Tensor:
         # centred twice: sum p k (k . x) - k' (k' . x) would lose the digits of keys that lie close together
@@ -144,7 +145,7 @@ def _covariance(p: Tensor, k: Tensor, mean: Tensor, ridge: Tensor) -> Tensor:
     for start in range(0, k.shape[1], _KEYS):
         part = slice(start, start + _KEYS)
         total = torch.baddbmm(total, p[..., part], _outer(k[:, part]))
-    total = total.unflatten(-1, (k.shape[-1], k.shape[-1]))
+    total = total.reshape(*mean.shape, -1)
     total.diagonal(dim1=-2, dim2=-1).add_(ridge)
     return total
 

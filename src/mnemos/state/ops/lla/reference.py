@@ -45,7 +45,8 @@ def paper_weights(w: Tensor, q: Tensor, k: Tensor, lam: float | Tensor) -> Tenso
     mu = (w[..., None, :] @ z).squeeze(-2)
     sigma = (w[..., None] * z).mT @ z + lam * total[..., None] * torch.eye(q.shape[-1], dtype=q.dtype)
     rho = torch.linalg.solve(sigma, mu)
-    return w * (1 - (z @ rho[..., None]).squeeze(-1)) / (total - (mu * rho).sum(-1, keepdim=True))
+    s: Tensor = w * (1 - (z @ rho[..., None]).squeeze(-1)) / (total - (mu * rho).sum(-1, keepdim=True))
+    return s
 
 
 def centred_probe(w: Tensor, q: Tensor, k: Tensor, lam: float | Tensor) -> Tensor:
@@ -54,7 +55,8 @@ def centred_probe(w: Tensor, q: Tensor, k: Tensor, lam: float | Tensor) -> Tenso
     mean = p @ k
     centred = k[..., None, :, :] - mean[..., :, None, :]
     covariance = (p[..., None] * centred).mT @ centred + lam * torch.eye(q.shape[-1], dtype=q.dtype)
-    return torch.linalg.solve(covariance, mean - q)
+    r: Tensor = torch.linalg.solve(covariance, mean - q)
+    return r
 
 
 def centred_weights(w: Tensor, k: Tensor, r: Tensor) -> Tensor:
