@@ -83,6 +83,7 @@ class Pairs(nn.Module):
         if window is not None and window < 1:
             raise InvalidInput(f"window {window} leaves nothing to see: at least 1")
         self.heads, self.window, self.unit = heads, window, unit
+        self.split = (dim, dim, dim)
         self.linear = nn.Linear(dim, 3 * dim, bias=False)
 
     def start(self, batch: int, like: Tensor) -> dict[str, Tensor]:
