@@ -24,8 +24,7 @@ from mnemos.bench.recall.induction import AssociativeRecall, InductionHeads
 from mnemos.bench.recall.joint import JointRecall
 from mnemos.bench.recall.mad import FuzzyRecall, InContextRecall, Memorisation, SelectiveCopying
 from mnemos.bench.recall.mqar import MQAR
-from mnemos.bench.recall.needle import Needle, Passkey
-from mnemos.bench.recall.ruler import Prompt, TextNeedle, TextPasskey
+from mnemos.bench.recall.needle import Needle, Passkey, Prompt, TextNeedle, TextPasskey
 from mnemos.core.errors import InvalidInput, NotFound
 
 __all__ = [

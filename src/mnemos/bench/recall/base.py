@@ -88,9 +88,7 @@ class RecallTask(ABC):
         Raises:
             InvalidInput: n below 1, seed outside 0..2^31-1, or an unknown split.
         """
-        if not _whole(n) or n < 1:
-            raise InvalidInput(f"n is {n!r}: a batch has one sequence or more")
-        tokens, answers, reach = self._draw(generator(seed, split), n, split)
+        tokens, answers, reach = self._draw(generator(n, seed, split), n, split)
         targets = np.where(reach > 0, answers, UNSCORED)
         if self.dense and split == "train":
             targets[:, :-1] = tokens[:, 1:]
@@ -141,8 +139,10 @@ class RecallTask(ABC):
         return float((found[asked > 0] / asked[asked > 0]).mean())
 
 
-def generator(seed: int, split: Split) -> np.random.Generator:
-    """The random numbers of a batch. Raises: InvalidInput: seed outside 0..2^31-1, or an unknown split."""
+def generator(n: int, seed: int, split: Split) -> np.random.Generator:
+    """The random numbers of a batch of n. Raises: InvalidInput: as `RecallTask.batch` says."""
+    if not _whole(n) or n < 1:
+        raise InvalidInput(f"n is {n!r}: a batch has one sequence or more")
     if not _whole(seed) or not 0 <= seed < SEEDS:
         raise InvalidInput(f"seed is {seed!r}: a whole number from 0 to 2^31 - 1; the test split has its own range")
     if split not in get_args(Split):
@@ -164,7 +164,7 @@ def check_settings(task: Any, **least: float) -> None:
             raise InvalidInput(f"{field.name} is {value!r}: True or False")
 
 
-def draw_distinct(rng: np.random.Generator, n: int, count: int, weights: Ints | NDArray[np.float64]) -> Ints:
+def draw_distinct(rng: np.random.Generator, n: int, count: int, weights: NDArray[np.floating[Any]]) -> Ints:
     """n ordered draws [n, count] without replacement of indices of `weights`, each draw proportional to what is left.
 
     Exponential arrival times with these rates come in exactly that order.

@@ -113,7 +113,9 @@ class JointRecall(RecallTask):
         table, wrong = np.zeros((len(keys), *size), np.uint8), np.arange(len(keys))
         while len(wrong):
             table[wrong] = rng.integers(0, self.values, (len(wrong), *size), np.uint8) * within[wrong]
-            wrong = np.array([r for r in wrong if _is_test(table[r, : contexts[r], : keys[r]]) != (split == "test")], int)
+            wrong = np.array(
+                [r for r in wrong if _is_test(table[r, : contexts[r], : keys[r]]) != (split == "test")], int
+            )
         return table
 
 
