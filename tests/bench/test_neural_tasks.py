@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mnemos.bench.results import save
+from mnemos.bench.results import load
 from mnemos.bench.runner import run_task
 from mnemos.core.errors import InvalidInput, NotFound
 
@@ -50,11 +50,17 @@ def test_tasks_refuse_what_they_cannot_run(tmp_path: Path) -> None:
 
 def test_a_run_goes_on_where_an_earlier_one_of_the_same_settings_ended(tmp_path: Path) -> None:
     settings = {"steps": 1, "batch": 2, "dim": 8, "heads": 1, "rates": (1e-3,)}
-    first = run_task("recall", mixers=("attention",), **settings)
-    path = save(first, tmp_path)
-    both = run_task("recall", mixers=("attention", "swa"), keep=path, **settings)
-    rows = {row["system"]: row for row in both.rows}
-    assert rows["attention"] == {row["system"]: row for row in first.rows}["attention"]
-    assert rows["swa"]["parameters"] > 0
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    run_task("recall", mixers=("attention",), keep=(first,), **settings)
+    (row,) = load(first).rows
+    both = run_task("recall", mixers=("attention", "swa"), keep=(second, first), **settings)
+    assert {r["system"]: r for r in both.rows}["attention"] == row
+    assert {r["system"] for r in load(second).rows} == {"attention", "swa"}
     with pytest.raises(InvalidInput, match="with these settings"):
-        run_task("recall", mixers=("swa",), keep=path, **settings | {"steps": 2})
+        run_task("recall", mixers=("swa",), keep=(first,), **settings | {"steps": 2})
+
+
+def test_what_one_mixer_cannot_do_is_said_in_its_row(tmp_path: Path) -> None:
+    result = run_task("recall", mixers=("lla", "swa"), steps=1, batch=2, dim=9, heads=9, rates=(1e-3,))
+    failed = {row["system"]: row.get("failed", "") for row in result.rows}
+    assert "even" in failed["swa"]

@@ -79,3 +79,14 @@ def test_deep_transformer_without_decay_is_softmax_attention_up_to_its_norm() ->
     scores = torch.einsum("bthk,bshk->bhts", q, k).masked_fill(torch.ones(7, 7).triu(1).bool(), -torch.inf)
     o = torch.einsum("bhts,bshv->bthv", scores.exp(), v)
     torch.testing.assert_close(mixer(x)[0], mixer.output(o, x), atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["omeganet", "atlas", "atlas++"])
+def test_the_memory_stays_finite_where_every_gate_is_open_and_values_are_large(name: str) -> None:
+    torch.manual_seed(4)
+    mixer = MIXERS[name]()
+    with torch.no_grad():
+        mixer.memory.linear.bias.fill_(20.0)
+        y, state = mixer(30 * torch.randn(1, 400, 8))
+    assert y.isfinite().all()
+    assert all(tensor.isfinite().all() for tensor in state.tensors())

@@ -10,6 +10,7 @@ Source: Titans, 2025 (arXiv 2501.00663), ablation: perplexity 27.01, without dec
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ def streams(size: Size, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def run(progress: Progress, size: Size = FULL) -> Result:
     """The four memories, on the same streams for each seed."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for seed in size.seeds:
         for name, parts in VARIANTS.items():
             progress(f"{name}, seed {seed}", len(rows), len(size.seeds) * len(VARIANTS))

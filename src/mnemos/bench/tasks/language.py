@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import math
 import statistics
 import tempfile
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 
-from mnemos.bench.neural.kept import kept_rows
+from mnemos.bench.neural.kept import Kept
 from mnemos.bench.results import Result
 from mnemos.bench.runner import Progress, TaskOptions, task
 from mnemos.core.errors import InvalidInput
@@ -39,8 +40,8 @@ class LanguageOptions(TaskOptions):
     context: int = 128
     batch: int = 8
     lr: float = 3e-3
-    keep: Path | None = None
-    """An earlier result of the same settings: its mixers are not trained again."""
+    keep: tuple[Path, ...] = ()
+    """Files of earlier runs with the same settings, whose mixers are not trained again; new rows go to the first."""
 
     def __post_init__(self) -> None:
         if self.data is None:
@@ -65,18 +66,16 @@ def language(options: LanguageOptions, progress: Progress) -> Result:
         "steps": options.steps,
         "lr": options.lr,
     }
-    kept = kept_rows(options.keep, "language", config, options.seed)
-    rows = list(kept.values())
-    names = [name for name in names if name not in kept]
+    kept = Kept(Result(name="language", measures={}, config=config, seeds=[options.seed]), options.keep)
     for done, name in enumerate(names):
         progress(name, done, len(names))
         with tempfile.TemporaryDirectory() as folder:
             told = partial(_told, progress, done, len(names), name)
-            rows.append({"system": name, **_row(name, Path(folder), options, told)})
-    rows.sort(key=lambda row: row["loss"])
+            kept.make(name, partial(_row, name, Path(folder), options, told))
+    rows = sorted((kept.rows[name] for name in names), key=lambda row: row.get("loss", math.inf))
     return Result(
         name="language",
-        measures={f"loss, {row['system']}": row["loss"] for row in rows},
+        measures={f"loss, {row['system']}": row["loss"] for row in rows if "loss" in row},
         rows=rows,
         config=config,
         size={"steps": options.steps, "bytes": float(options.steps * options.batch * options.context)},

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from mnemos.bench.neural.kept import kept_rows
+from mnemos.bench.neural.kept import Kept
 from mnemos.bench.neural.recall import Training, train_recall
 from mnemos.bench.recall import recall_task
 from mnemos.bench.results import Result
@@ -30,8 +30,8 @@ class RecallOptions(TaskOptions):
     dim: int = 64
     heads: int = 4
     rates: tuple[float, ...] = (3e-3, 1e-2)
-    keep: Path | None = None
-    """An earlier result of the same settings: its mixers are not trained again."""
+    keep: tuple[Path, ...] = ()
+    """Files of earlier runs with the same settings, whose mixers are not trained again; new rows go to the first."""
 
     def __post_init__(self) -> None:
         if self.mixers != ("all",):
@@ -64,21 +64,19 @@ def recall(options: RecallOptions, progress: Progress) -> Result:
         "heads": options.heads,
         "rates": list(options.rates),
     }
-    kept = kept_rows(options.keep, "recall", config, options.seed)
-    rows = [row for name, row in kept.items() if name in mixer_names()]
-    names = [name for name in names if name not in kept]
+    kept = Kept(Result(name="recall", measures={}, config=config, seeds=[options.seed]), options.keep)
     for done, name in enumerate(names):
         progress(name, done, len(names))
         settings = {"window": _WINDOW} if name == "swa" else {}
         told = partial(_told, progress, done, len(names))
-        rows.append({"system": name, **train_recall(chosen, name, training, settings, told)})
-    rows.sort(key=lambda row: -row["score"])
+        kept.make(name, partial(train_recall, chosen, name, training, settings, told))
+    rows = sorted((kept.rows[name] for name in names), key=lambda row: -row.get("score", -1.0))
     ceiling = chosen.ceiling(_WINDOW)
     rows.append({"system": f"ceiling of a window of {_WINDOW}", "score": round(ceiling, 4)})
     rows.append({"system": "chance", "score": round(chosen.chance, 4)})
     return Result(
         name="recall",
-        measures={row["system"]: row["score"] for row in rows},
+        measures={row["system"]: row["score"] for row in rows if "score" in row},
         rows=rows,
         config=config,
         size={"sequences": float(options.steps * options.batch), "length": chosen.length},

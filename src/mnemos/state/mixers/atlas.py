@@ -57,7 +57,11 @@ class Lift(nn.Module):
 
 
 class _Omega(Mixer):
-    """A memory on lifted keys. An MLP adds the unlifted key to its prediction: it learns v - k and answers o + q."""
+    """A memory on lifted keys. An MLP adds the unlifted key to its prediction: it learns v - k and answers o + q.
+
+    The MLPs end in a LayerNorm, as those of MIRAS do: the paper normalises at chunk ends and does not say how, and
+    without any norm a trained OmegaNet left the finite numbers within a thousand tokens of random bytes.
+    """
 
     def __init__(
         self,
@@ -117,7 +121,7 @@ class OmegaNet(_Omega):
         self, dim: int, heads: int = 4, window: int = 8, degree: int = 2, width: int = 16, chunk: int = 32
     ) -> None:
         # lifted keys are wide already: the hidden layer takes their width, plain keys four times theirs
-        structure = MLP(expansion=1 if degree > 1 else 4, residual=False, norm=False)
+        structure = MLP(expansion=1 if degree > 1 else 4, residual=False)
         rule = GradientDescent(window=window)
         super().__init__(dim, heads, structure, L2(), rule, chunk, degree, width, 0.8 / window, window=window)
 
@@ -163,7 +167,7 @@ class Atlas(_Omega):
         gated: bool = False,
     ) -> None:
         expansion = 1 if degree > 1 else 4
-        structure = GatedMLP(expansion, residual=False) if gated else MLP(2, expansion, residual=False, norm=False)
+        structure = GatedMLP(expansion, residual=False, norm=True) if gated else MLP(2, expansion, residual=False)
         rule = Momentum(window=window, orthogonalise=True)
         settings = {"window": window, "gated": gated}
         super().__init__(dim, heads, structure, L2(), rule, chunk, degree, width, 0.8 / window, **settings)
