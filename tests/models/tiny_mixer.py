@@ -31,7 +31,7 @@ class RunningMean(Mixer):
 
     def mix(self, x: Tensor, parts: Parts, tokens: int) -> tuple[Tensor, Parts]:
         v = self.value(x) * self.scale * self.ones
-        self._auxiliary = 1e-3 * v.square().mean()
+        self._auxiliary = v.square().mean()
         total = parts["sum"][:, None] + v.cumsum(1)
         count = torch.arange(tokens + 1, tokens + x.shape[1] + 1, device=x.device)[None, :, None]
         return self.out(torch.tanh(total / count)), {"sum": total[:, -1]}
