@@ -31,6 +31,8 @@ _MODULES = (
     "mnemos.state.mixers.miras",
     "mnemos.state.mixers.atlas",
     "mnemos.state.mixers.lla",
+    "mnemos.state.mixers.mom",
+    "mnemos.state.mixers.pavlovian",
 )
 """Modules whose import registers their systems."""
 _systems: dict[str, System] = {}

@@ -25,6 +25,9 @@ from mnemos.models.cache import MnemosCache
 from mnemos.models.config import MnemosConfig
 from mnemos.models.loss import IGNORED, chunked_cross_entropy
 
+AUXILIARY_WEIGHT = 0.01
+"""Of what mixers ask for in training, such as the balance of a router (Switch, MoM)."""
+
 
 @dataclass
 class MnemosOutput(ModelOutput):
@@ -37,7 +40,7 @@ class MnemosOutput(ModelOutput):
     hidden_states: tuple[Tensor, ...] | None = None
     """[B, T, D] before each layer, and the last."""
     auxiliary_loss: Tensor | None = None
-    """What the mixers ask for in training beside the model's loss."""
+    """What the mixers ask for in training beside the model's loss, times `AUXILIARY_WEIGHT`."""
 
 
 @dataclass
@@ -157,7 +160,7 @@ class MnemosModel(MnemosPreTrainedModel):
             last_hidden_state=x,
             cache=past if keeps else None,
             hidden_states=(*seen, x) if output_hidden_states else None,
-            auxiliary_loss=torch.stack(auxiliary).sum() if auxiliary else None,
+            auxiliary_loss=AUXILIARY_WEIGHT * torch.stack(auxiliary).mean() if auxiliary else None,
         )
 
     def _embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:

@@ -44,8 +44,6 @@ class LanguageOptions(TaskOptions):
     """Files of earlier runs with the same settings, whose mixers are not trained again; new rows go to the first."""
 
     def __post_init__(self) -> None:
-        if self.data is None:
-            raise InvalidInput("language needs a text to train on: --data FILE")
         if self.mixers != ("all",):
             for name in self.mixers:
                 for one in name.split("+"):
@@ -55,9 +53,11 @@ class LanguageOptions(TaskOptions):
 @task("language", summary="A byte language model with each mixer", options=LanguageOptions, plot=("system", "loss"))
 def language(options: LanguageOptions, progress: Progress) -> Result:
     """One row for each mixer, the lowest loss first."""
+    if options.data is None or not options.data.is_file():
+        raise InvalidInput(f"there is no text at {options.data}: language trains on one, --data FILE")
     names = mixer_names() if options.mixers == ("all",) else list(options.mixers)
     config = {
-        "data": options.data.name if options.data else "",
+        "data": options.data.name,
         "layers": options.layers,
         "hidden": options.hidden,
         "heads": options.heads,
@@ -123,8 +123,7 @@ def _row(name: str, folder: Path, options: LanguageOptions, told: Callable[[Repo
 
 def _plain(data: Path | None, folder: Path) -> Path:
     """The text as a plain file."""
-    if data is None or not data.is_file():
-        raise InvalidInput(f"there is no text at {data}: --data FILE")
+    assert data is not None
     if data.suffix != ".xz":
         return data
     text = folder / data.stem

@@ -31,7 +31,7 @@ _HOMES: dict[str, tuple[str, dict[str, Any]]] = {
     "dot": (".atlas:Dot", {}),
     "deep-transformer": (".atlas:DeepTransformer", {}),
     "swla": (".atlas:SWLA", {}),
-    "mom": (".mom:MixtureOfMemories", {}),
+    "mom": (".mom:MoM", {}),
     "lla": (".lla:LocalLinearAttention", {}),
     "parallax": (".lla:LocalLinearAttention", {"probe": "learned"}),
     "pavlovian": (".pavlovian:PavlovianAttention", {}),
