@@ -108,6 +108,24 @@ def test_without_the_library_search_stays_exact(monkeypatch: pytest.MonkeyPatch)
     assert len(some.nearest(_query(1), 5)) == 5
 
 
+def test_a_rough_cosine_is_close_and_knows_what_was_added_and_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SKETCH", 24)
+    some, more = _vectors(900), _vectors(901)
+    for _ in range(2):
+        exact = some.matrix.astype(np.float32) @ _query(5)
+        assert np.corrcoef(some.rough(_query(5)), exact)[0, 1] > 0.9
+        some.extend(np.arange(900, 1801), more.keys + int(some.keys[-1]) + 1, more.matrix)
+    exact = some.matrix.astype(np.float32) @ _query(5)
+    keep = np.arange(len(some)) % 3 != 0
+    some.keep(keep, np.arange(keep.sum()))
+    assert np.corrcoef(some.rough(_query(5)), exact[keep])[0, 1] > 0.9
+
+
+def test_a_sketch_of_all_dimensions_is_exact() -> None:
+    some = _vectors(900)
+    assert np.allclose(some.rough(_query(6)), some.all(_query(6)), atol=1e-5)
+
+
 def test_moments_are_those_of_all_cosines() -> None:
     some = _vectors(800)
     cosines = some.matrix.astype(np.float64) @ _query(3)

@@ -164,7 +164,10 @@ class Corpus:
         """[n + 1] by row: 1 where the turn before it asks something."""
         ends = np.concatenate([self.columns["expires_at"], self.columns["valid_to"]])
         self._all_until = float(ends.min(initial=_FOREVER))
-        self.ordered = bool(n == 0 or (self.order[1:] > self.order[:-1]).all())
+        self.ordered = bool((self.order[1:] > self.order[:-1]).all())
+        """Whether the conversation order is that of arrival."""
+        self.aligned = len(self.vectors) == n and bool((self.vectors.owners == np.arange(n)).all())
+        """Whether every row has one vector."""
         self.mention_flat = np.concatenate([np.empty(0, np.uint32), *self.mentions])
         self.mention_starts = np.concatenate([[0], np.cumsum([len(m) for m in self.mentions], dtype=np.int64)])
         """[n + 1] by row: where its mentions begin in `mention_flat`."""

@@ -23,8 +23,8 @@ _TAIL = 4096
 class Posting:
     """Where one term occurs: rows ascending, and how often."""
 
-    rows: NDArray[np.int64]
-    counts: NDArray[np.float32]
+    rows: NDArray[np.integer[Any]]
+    counts: NDArray[np.number[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +32,14 @@ class Matches:
     """Where each of T terms occurs: m entries, one per term and row, by term and then row."""
 
     terms: tuple[int, ...]
-    idf: NDArray[np.float32]
-    """[T] of each term."""
+    share: NDArray[np.float32]
+    """[T] each term's part of the idf mass of all."""
     term: NDArray[np.int64]
     """[m] position in `terms`."""
     rows: NDArray[np.int64]
     """[m]"""
     counts: NDArray[np.float32]
     """[m] how often the term occurs there."""
-
-    @property
-    def share(self) -> NDArray[np.float32]:
-        """[T] each term's part of the idf mass of all."""
-        return self.idf / np.float32(self.idf.sum() or 1)
 
 
 class Postings:
@@ -108,33 +103,47 @@ class Postings:
 
     def __getitem__(self, term: int) -> Posting:
         """The posting of a term; an empty one where it never occurs."""
-        rows, counts = np.empty(0, np.int64), np.empty(0, np.float32)
-        place = int(np.searchsorted(self._terms, np.uint32(term)))
-        if place < len(self._terms) and self._terms[place] == term:
-            part = slice(self._starts[place], self._starts[place + 1])
-            rows, counts = self._rows[part].astype(np.int64), self._counts[part].astype(np.float32)
-        if len(self._tail_rows):
-            found, times = np.unique(self._tail_rows[self._tail_terms == term], return_counts=True)
-            rows = np.concatenate([rows, found.astype(np.int64)])
-            counts = np.concatenate([counts, times.astype(np.float32)])
-        return Posting(rows, counts)
+        return self._found((term,))[0]
 
     def matches(self, terms: Iterable[int]) -> Matches:
         """The postings of `terms` in one."""
         terms = tuple(terms)
-        found = [self[term] for term in terms]
+        found = self._found(terms)
+        sizes = np.array([len(posting.rows) for posting in found], np.int64)
+        idf = self._idf(sizes).astype(np.float32)
         return Matches(
             terms,
-            np.array([self.idf(posting) for posting in found], np.float32),
-            np.repeat(np.arange(len(found)), [len(posting.rows) for posting in found]),
-            np.concatenate([np.empty(0, np.int64), *(posting.rows for posting in found)]),
-            np.concatenate([np.empty(0, np.float32), *(posting.counts for posting in found)]),
+            idf / (idf.sum() or np.float32(1)),
+            np.arange(len(found)).repeat(sizes),
+            np.concatenate([_NOWHERE.rows, *(posting.rows for posting in found)], dtype=np.int64),
+            np.concatenate([_NOWHERE.counts, *(posting.counts for posting in found)], dtype=np.float32),
         )
+
+    def _found(self, terms: tuple[int, ...]) -> list[Posting]:
+        places = np.searchsorted(self._terms, np.array(terms, np.uint32)).tolist()
+        found = []
+        for term, place in zip(terms, places, strict=True):
+            posting = _NOWHERE
+            if place < len(self._terms) and self._terms[place] == term:
+                part = slice(self._starts[place], self._starts[place + 1])
+                posting = Posting(self._rows[part], self._counts[part])
+            if len(self._tail_rows):
+                rows, counts = np.unique(self._tail_rows[self._tail_terms == term], return_counts=True)
+                posting = Posting(
+                    np.concatenate([posting.rows, rows]), np.concatenate([posting.counts, counts])
+                )  # fmt: skip
+            found.append(posting)
+        return found
 
     def idf(self, posting: Posting) -> float:
         """Inverse document frequency, never negative."""
-        frequency = len(posting.rows)
-        return float(np.log1p((len(self) - frequency + 0.5) / (frequency + 0.5)))
+        return float(self._idf(np.array(len(posting.rows))))
+
+    def _idf(self, frequency: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.log1p((len(self) - frequency + 0.5) / (frequency + 0.5))
+
+
+_NOWHERE = Posting(np.empty(0, np.int32), np.empty(0, np.uint16))
 
 
 def _starts(ordered: NDArray[Any]) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 from typing import Any
@@ -32,12 +32,19 @@ class Linear:
     scale: Floats
     weight: Floats
     bias: float = 0.0
+    slope: Floats = field(init=False)
+    """What one unit of each feature adds."""
+    base: np.float32 = field(init=False)
+    """The score where every feature is 0."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "slope", self.weight / self.scale)
+        object.__setattr__(self, "base", np.float32(self.bias - self.mean @ self.slope))
 
     def __call__(self, x: Floats) -> Floats:
         """[n] scores of [n, features]."""
-        slope = self.weight / self.scale
         # not `x @ slope`, which may wake the threads of the BLAS for a product of microseconds
-        return np.asarray(np.einsum("nf,f->n", x, slope) + np.float32(self.bias - self.mean @ slope), np.float32)
+        return np.asarray(np.einsum("nf,f->n", x, self.slope) + self.base, np.float32)
 
     def parts(self, x: Floats) -> Floats:
         """[features] what each one contributes to the score of one row."""
@@ -63,4 +70,4 @@ def weights() -> dict[str, Linear]:
 def slopes(name: str) -> dict[str, float]:
     """By feature, what one unit of it adds to the score of the shipped first model `name`."""
     model = weights()[name]
-    return dict(zip(FEATURES, (model.weight / model.scale).tolist(), strict=True))
+    return dict(zip(FEATURES, model.slope.tolist(), strict=True))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ _PAGE, _FRESH, _REPEAT = 10, 3, 0.3
 odds, per log of hits before) of one more hit from the same session."""
 _LONGEST = 60.0
 """Terms beyond which a longer text is no better evidence: the longest ordinary turns."""
+_QUOTED = 6
+"""Words that a reason quotes of a hit beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +71,24 @@ def diversify(scores: Floats, sessions: NDArray[np.int64], k: int) -> NDArray[np
         k: how many.
     """
     best = top(scores, 4 * max(k, _PAGE))
+    own = sessions[best].tolist()
     met: dict[int, int] = {}
     worth = []
-    for score, session in zip(scores[best].tolist(), sessions[best].tolist(), strict=True):
-        worth.append(score - _REPEAT * math.log1p(met.get(session, 0)))
-        met[session] = met.get(session, 0) + 1
-    order = best[np.argsort(-np.array(worth), kind="stable")]
-    head, rest = order[: _PAGE - _FRESH].tolist(), order[_PAGE - _FRESH :].tolist()
-    seen = set(sessions[head].tolist())
+    for score, session in zip(scores[best].tolist(), own, strict=True):
+        before = met.get(session, 0)
+        worth.append(score - _REPEAT * math.log1p(before))
+        met[session] = before + 1
+    order = sorted(range(len(worth)), key=worth.__getitem__, reverse=True)
+    head, rest = order[: _PAGE - _FRESH], order[_PAGE - _FRESH :]
+    seen = {own[n] for n in head}
     fresh: list[int] = []
-    for position, session in zip(rest, sessions[rest].tolist(), strict=True):
+    for n in rest:
         if len(fresh) == _FRESH:
             break
-        if session not in seen:
-            seen.add(session)
-            fresh.append(position)
-    return np.array([*head, *fresh, *(p for p in rest if p not in fresh)], np.int64)[:k]
+        if own[n] not in seen:
+            seen.add(own[n])
+            fresh.append(n)
+    return best[[*head, *fresh, *(n for n in rest if n not in fresh)][:k]]
 
 
 def features(query: Query, corpus: Corpus, signals: Signals) -> Floats:
@@ -112,7 +117,7 @@ def features(query: Query, corpus: Corpus, signals: Signals) -> Floats:
         following = np.where(after >= 0, signals.cosine[after], np.float32(mean))
         columns += [
             cosine,
-            np.clip((cosine - mean) / deviation, -3, 8),
+            np.minimum(np.maximum((cosine - mean) / deviation, -3), 8),
             previous,
             following,
             _session_best(signals.session, cosine),
@@ -120,7 +125,7 @@ def features(query: Query, corpus: Corpus, signals: Signals) -> Floats:
         ]
     else:
         columns += [np.zeros(len(rows), np.float32)] * (_DENSE.stop - _DENSE.start)
-    return np.array(columns, np.float32).T
+    return np.concatenate(columns, dtype=np.float32).reshape(len(columns), -1).T
 
 
 def _session_best(session: NDArray[np.int64], cosine: Floats) -> Floats:
@@ -129,57 +134,65 @@ def _session_best(session: NDArray[np.int64], cosine: Floats) -> Floats:
     apart = 4.0 * session
     falling = apart - np.sort(apart - cosine)
     sizes = np.bincount(session)
-    high = np.arange(len(session)) - (np.cumsum(sizes) - sizes)[session] < 3
-    return np.asarray((np.bincount(session[high], falling[high]) / np.minimum(sizes, 3))[session], np.float32)
+    starts = sizes.cumsum() - sizes
+    high = np.flatnonzero(np.arange(len(session)) - starts[session] < 3)
+    best = np.bincount(session[high], falling[high]) / np.minimum(sizes, 3)
+    return np.asarray(best[session], np.float32)
 
 
 def reasons(
-    query: Query, corpus: Corpus, signals: Signals, ranked: Ranked, chosen: NDArray[np.int64], refs: dict[int, str]
+    query: Query,
+    corpus: Corpus,
+    signals: Signals,
+    ranked: Ranked,
+    chosen: NDArray[np.int64],
+    bodies: Mapping[int, Mapping[str, Any]],
 ) -> list[tuple[str, ...]]:
     """Why each of the `chosen` candidates was found, in words.
 
     Args:
-        refs: names for rows that a reason may point to (the other hits).
+        bodies: by row, the records that a reason may point to (the other hits).
     """
-    words: dict[int, list[str]] = {row: [] for row in signals.rows[chosen].tolist()}
+    rows = signals.rows[chosen]
+    words: dict[int, list[str]] = {row: [] for row in rows.tolist()}
     matches = signals.matches
     shown = np.zeros(len(corpus), bool)
-    shown[signals.rows[chosen]] = True
-    which = shown[matches.rows]
+    shown[rows] = True
+    which = np.flatnonzero(shown[matches.rows])
     for row, term in zip(matches.rows[which].tolist(), matches.term[which].tolist(), strict=True):
         words[row].append(query.terms[matches.terms[term]])
-    return [
-        _reasons(query, corpus, dict(zip(FEATURES, own, strict=True)), row, words[row], refs)
-        for row, own in zip(words, ranked.first[chosen].tolist(), strict=True)
-    ]
-
-
-def _reasons(
-    query: Query, corpus: Corpus, own: dict[str, float], row: int, matched: list[str], refs: dict[int, str]
-) -> tuple[str, ...]:
+    named = frozenset() if all(words.values()) else query.mentions()
+    own = dict(zip(FEATURES, ranked.first[chosen].T.tolist(), strict=True))
+    speakers = corpus.speaker[rows].tolist()
+    before, after = corpus.before[rows].tolist(), corpus.after[rows].tolist()
     found = []
-    if matched:
-        found.append("words: " + ", ".join(dict.fromkeys(matched)))
-    if own["meaning z"] > 1.5:
-        found.append(
-            f"meaning: cosine {own['meaning']:.2f}, {own['meaning z']:.1f} deviations above this memory's mean"
-        )
-    if query.speakers and own["speaker"] == 1:
-        found.append(f"speaker: said by {corpus.speakers.names[corpus.speaker[row]]}, whom the question names")
-    if own["when dated"]:
-        found.append("time: the question asks when, and this names a time")
-    if own["in window"]:
-        found.append("time: said within the time that the question names, or the week after")
-    place = int(corpus.place[row])
-    for near, word in ((place - 1, "next: follows"), (place + 1, "next: comes before")):
-        if corpus.first[place] <= near <= corpus.last[place] and (other := int(corpus.order[near])) in refs:
-            found.append(f"{word} {refs[other]}")
-    if own["answers"] and own["answers words"] > 0.2:
-        found.append("next: answers a turn that asks in the question's words")
-    if not matched and not query.mentions().isdisjoint(corpus.mentions[row].tolist()):
-        found.append("mentions: names the same thing as the question")
-    if not found:
-        found.append(
-            "in: the talk around it is about the question" if own["talk 4"] > 0.1 else "nothing closer was stored"
-        )
-    return tuple(found)
+    for n, (row, matched) in enumerate(words.items()):
+        why = []
+        if matched:
+            why.append("words: " + ", ".join(dict.fromkeys(matched)))
+        if (apart := own["meaning z"][n]) > 1.5:
+            why.append(f"meaning: cosine {own['meaning'][n]:.2f}, {apart:.1f} deviations above this memory's mean")
+        if query.speakers and own["speaker"][n] == 1:
+            why.append(f"speaker: said by {corpus.speakers.names[speakers[n]]}, whom the question names")
+        if own["when dated"][n]:
+            why.append("time: the question asks when, and this names a time")
+        if own["in window"][n]:
+            why.append("time: said within the time that the question names, or the week after")
+        if before[n] in bodies:
+            why.append(f"next: follows {_quoted(bodies[before[n]])}")
+        if after[n] in bodies:
+            why.append(f"next: comes before {_quoted(bodies[after[n]])}")
+        if own["answers"][n] and own["answers words"][n] > 0.2:
+            why.append("next: answers a turn that asks in the question's words")
+        if not matched and not named.isdisjoint(corpus.mentions[row].tolist()):
+            why.append("mentions: names the same thing as the question")
+        if not why and own["talk 4"][n] > 0.1:
+            why.append("in: the talk around it is about the question")
+        found.append(tuple(why) or ("nothing closer was stored",))
+    return found
+
+
+def _quoted(body: Mapping[str, Any]) -> str:
+    words, speaker = body["text"].split(maxsplit=_QUOTED), body.get("speaker")
+    short = " ".join(words[:_QUOTED]) + (" …" if len(words) > _QUOTED else "")
+    return f'{speaker}: "{short}"' if speaker else f'"{short}"'

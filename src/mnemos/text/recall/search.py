@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +30,6 @@ _GROUPS = (VERBATIM, (Kind.FACT, Kind.SUMMARY, Kind.SESSION, Kind.ENTITY))
 _OPEN_SCOPES = 64
 _NAMED = 10
 """Hits that the reasons of others may point to."""
-_QUOTED = 6
-"""Words of a hit that such a reason quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +82,8 @@ class Recall:
                 kinds = tuple(kind for kind in where.kinds if kind in group)
                 corpus = self.corpus(where.scope, group) if kinds else ()
                 if isinstance(corpus, Corpus) and len(corpus):
-                    ranked = self.rank(text, vector, corpus, replace(where, kinds=kinds), now)
+                    narrower = where if kinds == where.kinds else replace(where, kinds=kinds)
+                    ranked = self.rank(text, vector, corpus, narrower, now)
                     hits += self._hits(corpus, *ranked, k, explain)
                     seen.append(ranked)
         if len({kind in VERBATIM for kind in where.kinds}) > 1:
@@ -98,9 +96,10 @@ class Recall:
         versions = corpus.version[rows].tolist()
         bodies = self._store.bodies(versions)
         said = [bodies[version] for version in versions]
-        refs = {row: _reference(body) for row, body in zip(rows[:_NAMED].tolist(), said, strict=False)}
-        why = reasons(query, corpus, signals, ranked, chosen, refs)
-        scores = 1 / (1 + np.exp(-np.clip(ranked.scores[chosen].astype(np.float64), -50, 50)))
+        named = dict(zip(rows[:_NAMED].tolist(), said, strict=False))
+        why = reasons(query, corpus, signals, ranked, chosen, named)
+        odds = ranked.scores[chosen].astype(np.float64)
+        scores = 1 / (1 + np.exp(np.maximum(-odds, -50)))
         parts = [_parts(signals, ranked, n) if explain else {} for n in chosen.tolist()]
         return [
             Hit(
@@ -176,12 +175,6 @@ class Recall:
         with self._lock:
             self._corpora.clear()
         return len(files)
-
-
-def _reference(body: Mapping[str, Any]) -> str:
-    words, speaker = body["text"].split(maxsplit=_QUOTED), body.get("speaker")
-    short = " ".join(words[:_QUOTED]) + (" …" if len(words) > _QUOTED else "")
-    return f'{speaker}: "{short}"' if speaker else f'"{short}"'
 
 
 def hit_of(record: Record, score: float, why: tuple[str, ...], parts: Mapping[str, float] | None = None) -> Hit:

@@ -22,8 +22,10 @@ from mnemos.text.recall.query import Query
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-EVERYTHING = 2048
+EVERYTHING = 4096
 """Rows up to which every record is a candidate."""
+_LIKELY = 256
+"""Rows of a larger memory whose rough score is made again with an exact cosine."""
 _SEEDS = 96
 """Rows of a larger memory that a rough score puts forward."""
 _NEAREST = 96
@@ -35,6 +37,7 @@ _REACH = 2
 _ALL = slice(None)
 WINDOWS = (2, 4)
 """Turns to either side that the window scores look at."""
+_WIDTHS = np.array(WINDOWS)[:, None]
 
 
 @dataclass(slots=True)
@@ -54,7 +57,7 @@ class Signals:
     windows: Floats
     """[len(WINDOWS), n] BM25 of the stretch of talk around each candidate."""
     cosine: Floats
-    """[corpus] cosine with the question; 0 where not computed."""
+    """[corpus] cosine with the question; rough, or 0, away from the candidates of a larger memory."""
     moments: tuple[float, float]
     """Mean and deviation of the cosine over the memory."""
     matches: Matches
@@ -67,19 +70,34 @@ def seed(query: Query, corpus: Corpus, mask: NDArray[np.bool_] | None) -> Signal
     """Candidates for `query` among the rows of `corpus` that `mask` admits, with their signals."""
     matches = corpus.postings.matches(query.terms)
     lexical, coverage = _bm25(corpus, matches)
-    cosine = _cosines(query, corpus, mask)
-    moments = _moments(query, corpus, cosine)
-    rows = corpus.order
-    if len(corpus) > EVERYTHING:
-        rows = rows[_promising(_rough(query, corpus, lexical, coverage, cosine, moments[1], mask), corpus)]
-    if mask is not None:
-        rows = rows[mask[rows]]
-    places = corpus.place[rows]
-    _fill_cosines(query, corpus, cosine, places)
-    windows = _windows(corpus, matches, places)
-    session = np.cumsum(np.diff(corpus.block[places], prepend=corpus.block[places[:1]]) != 0)
     dense = query.vector is not None and len(corpus.vectors) > 0
-    return Signals(rows, places, session, lexical, coverage, windows, cosine, moments, matches, dense)
+    everything = len(corpus) <= EVERYTHING
+    cosine = _cosines(query, corpus, mask, everything)
+    whole = everything and corpus.vectors.exact
+    moments = _moments(query, corpus, cosine, whole)
+    exact = np.zeros(len(corpus), bool)
+    if everything:
+        places = np.arange(len(corpus))
+    else:
+        score = _rough(query, corpus, lexical, coverage, cosine, moments[1], mask)
+        if dense and corpus.vectors.exact:
+            likely = _highest(score, _LIKELY)
+            before = cosine[corpus.order[likely]]
+            _fill_cosines(query, corpus, cosine, likely)
+            exact[likely] = True
+            score[likely] += _meaning(moments[1]) * (cosine[corpus.order[likely]] - before)
+        places = _promising(score, corpus)
+    if mask is not None:
+        places = places[mask[corpus.order[places]]]
+    if dense and not whole:
+        _fill_cosines(query, corpus, cosine, places[~exact[places]])
+    windows = _windows(corpus, matches, places)
+    blocks = corpus.block[places]
+    session = np.zeros(len(places), np.int64)
+    np.cumsum(blocks[1:] != blocks[:-1], out=session[1:])
+    return Signals(
+        corpus.order[places], places, session, lexical, coverage, windows, cosine, moments, matches, dense
+    )  # fmt: skip
 
 
 def _bm25(corpus: Corpus, matches: Matches) -> tuple[Floats, Floats]:
@@ -92,67 +110,80 @@ def _bm25(corpus: Corpus, matches: Matches) -> tuple[Floats, Floats]:
 def _windows(corpus: Corpus, matches: Matches, places: Ints) -> Floats:
     # counts and lengths of a stretch are differences of running sums, so no stretch is ever scored
     # alone; the sums run over those places only that some stretch covers
-    covered = np.zeros(len(corpus) + 1, bool)
-    np.put(covered, places[:, None] + np.arange(-max(WINDOWS), max(WINDOWS) + 1), True, mode="clip")
-    ordinal = np.cumsum(covered, dtype=np.int32) - covered
-    where = corpus.place[matches.rows]
-    inside = covered[where]
-    sums = np.zeros((len(matches.terms), ordinal[-1] + 1), np.int32)
-    sums[matches.term[inside], ordinal[where[inside]] + 1] = matches.counts[inside]
+    covered = np.flatnonzero(_around(corpus, places, max(WINDOWS)))
+    ordinal = np.full(len(corpus), -1)
+    ordinal[covered] = np.arange(len(covered))
+    where = ordinal[corpus.place[matches.rows]]
+    inside = np.flatnonzero(where >= 0)
+    sums = np.zeros((len(matches.terms), len(covered) + 1), np.int32)
+    sums[matches.term[inside], where[inside] + 1] = matches.counts[inside]
     sums = np.cumsum(sums, dtype=np.int32).reshape(sums.shape)
-    widths = np.array(WINDOWS)[:, None]
+    widths = _WIDTHS
     low = np.maximum(places - widths, corpus.first[places])
-    high = np.minimum(places + widths, corpus.last[places]) + 1
-    lengths = (corpus.length_sums[high] - corpus.length_sums[low]).astype(np.float32)
-    counts = (sums.take(ordinal[high], axis=1) - sums.take(ordinal[low], axis=1)).astype(np.float32)
+    high = np.minimum(places + widths, corpus.last[places])
+    lengths = (corpus.length_sums[high + 1] - corpus.length_sums[low]).astype(np.float32)
+    counts = (sums.take(ordinal[high] + 1, axis=1) - sums.take(ordinal[low], axis=1)).astype(np.float32)
     means = np.float32(corpus.postings.mean_length) * (2 * widths + 1).astype(np.float32)
     found: Floats = np.einsum("t,twn->wn", matches.share, saturate(counts, lengths, means))
     return found
 
 
-def _cosines(query: Query, corpus: Corpus, mask: NDArray[np.bool_] | None) -> Floats:
-    cosine = np.zeros(len(corpus), np.float32)
+def _around(corpus: Corpus, places: Ints, reach: int) -> NDArray[np.bool_]:
+    """[corpus] by place: `places`, and those up to `reach` from one of them."""
+    here = np.zeros(len(corpus), bool)
+    here[places] = True
+    near = here.copy()
+    for distance in range(1, reach + 1):
+        near[distance:] |= here[:-distance]
+        near[:-distance] |= here[distance:]
+    return near
+
+
+def _cosines(query: Query, corpus: Corpus, mask: NDArray[np.bool_] | None, everything: bool) -> Floats:
     vectors = corpus.vectors
     if query.vector is None or not len(vectors):
-        return cosine
-    admitted = None if mask is None else mask[vectors.owners]
+        return np.zeros(len(corpus), np.float32)
     if vectors.exact:
-        which = np.arange(len(vectors))
-        scores = vectors.all(query.vector)
-        if len(vectors) == len(corpus):  # a vector each, in the order of the rows
-            return scores
-    elif admitted is not None and admitted.sum() <= CROSSOVER:
+        return _by_row(corpus, _ALL, vectors.all(query.vector) if everything else vectors.rough(query.vector))
+    admitted = None if mask is None else mask[vectors.owners]
+    if admitted is not None and admitted.sum() <= CROSSOVER:
         which = np.flatnonzero(admitted)
-        scores = vectors.some(query.vector, which)
     else:
         which = vectors.nearest(query.vector, _NEAREST * (1 if mask is None else 4))
-        scores = vectors.some(query.vector, which)
-    cosine[vectors.owners[which]] = -1.0
-    np.maximum.at(cosine, vectors.owners[which], scores)
+    return _by_row(corpus, which, vectors.some(query.vector, which))
+
+
+def _by_row(corpus: Corpus, which: Ints | slice, scores: Floats) -> Floats:
+    """[corpus] the best of the scores of each row's vectors; 0 where `which` has none of it."""
+    if which is _ALL and corpus.aligned:
+        return scores
+    cosine, owners = np.zeros(len(corpus), np.float32), corpus.vectors.owners[which]
+    cosine[owners] = -1.0
+    np.maximum.at(cosine, owners, scores)
     return cosine
 
 
-def _moments(query: Query, corpus: Corpus, cosine: Floats) -> tuple[float, float]:
-    vectors = corpus.vectors
-    if query.vector is None or not len(vectors):
+def _moments(query: Query, corpus: Corpus, cosine: Floats, whole: bool) -> tuple[float, float]:
+    if query.vector is None or not len(corpus.vectors):
         return 0.0, 1.0
-    if not vectors.exact or len(vectors) != len(corpus):
-        return vectors.spread(query.vector)
+    if not whole or not corpus.aligned:
+        return corpus.vectors.spread(query.vector)
     mean = float(cosine.mean())
     return mean, math.sqrt(max(1e-9, float(np.vecdot(cosine, cosine)) / len(cosine) - mean**2))
 
 
 def _fill_cosines(query: Query, corpus: Corpus, cosine: Floats, places: Ints) -> None:
-    if query.vector is None or corpus.vectors.exact:
-        return
-    around = np.unique(np.concatenate([places, np.maximum(places - 1, 0), np.minimum(places + 1, len(corpus) - 1)]))
-    rows = np.sort(corpus.order[around])
-    owners = corpus.vectors.owners
-    left, right = np.searchsorted(owners, rows), np.searchsorted(owners, rows, side="right")
-    sizes = right - left
-    which = np.repeat(left - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
-    cosine[owners[which]] = -1.0
-    np.maximum.at(cosine, owners[which], corpus.vectors.some(query.vector, which))
+    assert query.vector is not None
+    # of the turns beside them a rough cosine will do, if there is one
+    around = places if corpus.vectors.exact else np.flatnonzero(_around(corpus, places, 1))
+    which = rows = corpus.order[around]
+    if not corpus.aligned:
+        wanted = np.zeros(len(corpus), bool)
+        wanted[rows] = True
+        which = np.flatnonzero(wanted[corpus.vectors.owners])
+        rows = corpus.vectors.owners[which]
+    cosine[rows] = -1.0
+    np.maximum.at(cosine, rows, corpus.vectors.some(query.vector, which))
 
 
 def _rough(
@@ -161,18 +192,19 @@ def _rough(
 ) -> Floats:  # fmt: skip
     """[corpus] by place: what the first model would say, from the features that cost little for every row."""
     slope = slopes("hybrid-own" if query.vector is not None and len(corpus.vectors) else "lexical-own")
-    own = slope["words"] * lexical + slope["coverage"] * coverage
-    own += (slope["meaning"] + slope["meaning z"] / deviation) * cosine
-    if query.speakers:
-        own += slope["speaker"] * said_by(query, corpus)
+    per_talk = (slope["talk 2"] + slope["talk 4"]) / _TALK
+    score = (slope["words"] + per_talk) * lexical
+    score += slope["coverage"] * coverage
+    score += _meaning(deviation) * cosine
+    for code in query.speakers:
+        score += np.float32(slope["speaker"]) * (corpus.speaker == code)
     if query.window is not None:
-        own += slope["in window"] * in_window(query, corpus)
+        score += slope["in window"] * in_window(query, corpus)
     if mask is not None:
-        own[~mask] = -np.inf
-    talk = (slope["talk 2"] + slope["talk 4"]) / _TALK * lexical
+        score[~mask] = -np.inf
+    talk = per_talk * lexical
     if not corpus.ordered:
-        own, talk, cosine = own[corpus.order], talk[corpus.order], cosine[corpus.order]
-    score: Floats = own + talk
+        score, talk, cosine = score[corpus.order], talk[corpus.order], cosine[corpus.order]
     for distance in range(1, _REACH + 1):
         score[distance:] += talk[:-distance]
         score[:-distance] += talk[distance:]
@@ -181,13 +213,24 @@ def _rough(
     return score
 
 
-def _promising(score: Floats, corpus: Corpus) -> NDArray[np.bool_]:
-    """[corpus] by place: the best `_SEEDS` and the turns around them."""
-    centres = top(score, _SEEDS)[:, None]
+def _meaning(deviation: float) -> np.float32:
+    """What one unit of cosine adds to a score."""
+    slope = slopes("hybrid-own")
+    return np.float32(slope["meaning"] + slope["meaning z"] / deviation)
+
+
+def _promising(score: Floats, corpus: Corpus) -> Ints:
+    """Places, ascending: the best `_SEEDS` and the turns around them."""
+    centres = _highest(score, _SEEDS)[:, None]
     near = centres + np.arange(-_REACH, _REACH + 1)
     chosen = np.zeros(len(corpus), bool)
-    chosen[near[(near >= corpus.first[centres]) & (near <= corpus.last[centres])]] = True
-    return chosen
+    chosen[np.minimum(np.maximum(near, corpus.first[centres]), corpus.last[centres])] = True
+    return np.flatnonzero(chosen)
+
+
+def _highest(scores: Floats, k: int) -> Ints:
+    """Positions of the `k` highest, in no order."""
+    return np.argpartition(-scores, min(k, len(scores) - 1))[:k]
 
 
 def said_by(query: Query, corpus: Corpus, rows: Ints | slice = _ALL) -> Floats:

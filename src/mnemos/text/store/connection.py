@@ -89,7 +89,10 @@ def _patiently_prepare(db: apsw.Connection, path: Path) -> None:
 
 
 def _prepare(db: apsw.Connection, path: Path) -> None:
-    db.execute("PRAGMA secure_delete=ON; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY")
+    # a statement of several runs to its end only where all of its rows are fetched
+    db.execute(
+        "PRAGMA secure_delete=ON; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY"
+    ).fetchall()
     if db.execute("PRAGMA user_version").get != len(MIGRATIONS):
         _migrate(db, path)
     if db.execute("PRAGMA journal_mode").get != "wal":
