@@ -279,6 +279,7 @@ BAD: dict[str, tuple[Callable[[dict], dict], str]] = {
     "integers": (lambda x: {n: x[n].long() for n in "qkv"}, "one floating-point type"),
     "half precision on the CPU": (lambda x: {n: x[n].half() for n in "qkv"}, "use float32"),
     "a gate per channel": (lambda x: {"beta": x["k"]}, "one per token and head"),
+    "a decay per channel": (lambda x: {"g": -x["k"].abs()}, "one per token and head"),
     "a gate without heads": (lambda x: {"g": x["g"][..., 0]}, "one per token and head"),
     "a gate of integers": (lambda x: {"beta": x["beta"].long()}, "floating point"),
     "NaN in a step": (lambda x: {"beta": _with_nan(x["beta"])}, "finite"),
@@ -286,6 +287,7 @@ BAD: dict[str, tuple[Callable[[dict], dict], str]] = {
     "a decay that grows": (lambda x: {"g": -x["g"]}, "LOG of a decay"),
     "an infinite step": (lambda x: {"beta": x["beta"] / 0}, "finite"),
     "a state of another batch": (lambda x: {"initial_state": x["initial_state"][:1]}, "initial_state"),
+    "a state on another device": (lambda x: {"initial_state": x["initial_state"].to("meta")}, "move it"),
     "a state transposed": (lambda x: {"initial_state": x["initial_state"].mT}, "initial_state"),
     "packing of two rows": (lambda x: {"cu_seqlens": torch.tensor([0, 6])}, "one row"),
 }

@@ -22,6 +22,7 @@ def check_operands(
     v: Tensor,
     *,
     decays: Mapping[str, Tensor] | None = None,
+    per_channel: bool = False,
     gates: Mapping[str, Tensor] | None = None,
     states: Sequence[Tensor | None] = (),
     cu_seqlens: Tensor | None = None,
@@ -32,7 +33,8 @@ def check_operands(
         q: [B, T, H, K].
         k: [B, T, H, K].
         v: [B, T, H, V].
-        decays: log decays by name, [B, T, H] or [B, T, H, K], none above 0.
+        decays: log decays by name, [B, T, H], none above 0.
+        per_channel: whether decays may also be [B, T, H, K].
         gates: other gates by name, [B, T, H].
         states: each None or [B, H, K, V]; with cu_seqlens [N, H, K, V].
         cu_seqlens: [N+1], or None.
@@ -44,7 +46,7 @@ def check_operands(
     _check_shapes(q, k, v)
     _check_types(q, k, v)
     for name, gate in {**(decays or {}), **(gates or {})}.items():
-        if gate.shape != k.shape[:3] and not (name in (decays or {}) and gate.shape == k.shape):
+        if gate.shape != k.shape[:3] and not (per_channel and name in (decays or {}) and gate.shape == k.shape):
             raise InvalidInput(f"{name} has shape {list(gate.shape)}: give {list(k.shape[:3])}, one per token and head")
         if not gate.is_floating_point() or gate.device != q.device:
             raise InvalidInput(f"{name} is {gate.dtype} on {gate.device}: give floating point on {q.device}, as q")
@@ -55,6 +57,8 @@ def check_operands(
     for state in states:
         if state is not None and (list(state.shape) != want or not state.is_floating_point()):
             raise InvalidInput(f"initial_state is {state.dtype} {list(state.shape)}: give floating point {want}")
+        if state is not None and state.device != q.device:
+            raise InvalidInput(f"initial_state is on {state.device}: move it to {q.device}, where q is")
     return borders
 
 

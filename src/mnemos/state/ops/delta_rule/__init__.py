@@ -15,6 +15,7 @@ from torch import Tensor
 from mnemos.state.ops.check import check_operands
 from mnemos.state.ops.chunks import by_chunks
 from mnemos.state.ops.delta_rule.chunk import delta_chunks, oja_chunks
+from mnemos.state.ops.steps import fused
 
 __all__ = ["delta_rule", "gated_delta_rule", "oja_rule"]
 
@@ -110,6 +111,7 @@ def _run(
 ) -> tuple[Tensor, Tensor | None]:
     decays, gates = {} if g is None else {"g": g}, {"beta": beta}
     borders = check_operands(q, k, v, decays=decays, gates=gates, states=(initial_state,), cu_seqlens=cu_seqlens)
-    run = partial(chunks, scale=q.shape[-1] ** -0.5 if scale is None else float(scale))
-    o, state = by_chunks(run, q, k, v, [beta, g], initial_state, borders)
+    scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
+    one_launch = fused(q, k, v, g, beta, scale, initial_state, borders) if chunks is delta_chunks else None
+    o, state = one_launch or by_chunks(partial(chunks, scale=scale), q, k, v, [beta, g], initial_state, borders)
     return o, state if output_final_state else None

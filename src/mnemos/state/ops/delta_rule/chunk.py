@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mnemos.state.ops.chunks import bmm, walk
 from mnemos.state.ops.decay import Chunk, chunk_weights
+from mnemos.state.ops.steps import delta_states, momentum_delta_steps, read
 
 _LEAF = 16
 """A triangular inverse of this size is quicker by substitution than from its halves."""
@@ -33,6 +34,8 @@ def delta_chunks(
 
     All [N, G, C, ...]; start [G, K, V].
     """
+    if q.shape[2] == 1:
+        return read(q, delta_states(k, v, beta, g, start), scale)
     weights = None if g is None else chunk_weights(g)
     u, before, after = _corrected(k, v, beta, weights, start)
     seen = bmm(_kept(q, weights), before)
@@ -43,6 +46,8 @@ def oja_chunks(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor | None, start: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     """As `delta_chunks`: S^T follows the delta rule with keys and values swapped, S = sum_i u_i v_i^T."""
+    if q.shape[2] == 1:
+        return read(q, (state.mT for state in delta_states(v, k, beta, g, start.mT)), scale)
     weights = None if g is None else chunk_weights(g)
     u, before, after = _corrected(v, k, beta, weights, start.mT)
     seen = bmm(_kept(q, weights), before.mT)
@@ -88,6 +93,9 @@ def momentum_delta_chunks(
 
     All [N, G, C, ...]; live [N, G, C] is 0 at tokens that only fill up; start [G, 2K, V].
     """
+    if q.shape[2] == 1:
+        operands = q, k, v, log_keep, log_momentum, eta, live, start
+        return momentum_delta_steps(*operands, decay_first=decay_first, scale=scale)
     weights = chunk_weights(log_keep, log_momentum, live)
     assert weights.push is not None
     assert weights.momentum is not None

@@ -13,6 +13,7 @@ from torch import Tensor
 from mnemos.state.ops.check import check_operands
 from mnemos.state.ops.chunks import by_chunks
 from mnemos.state.ops.linear_attention.chunk import linear_chunks
+from mnemos.state.ops.steps import fused
 
 __all__ = ["linear_attention"]
 
@@ -49,7 +50,8 @@ def linear_attention(
     Cost: time O(T (C K + C V + K V)) per head with chunks of C tokens; training keeps O(T / C) states.
     """
     decays = {} if g is None else {"g": g}
-    borders = check_operands(q, k, v, decays=decays, states=(initial_state,), cu_seqlens=cu_seqlens)
-    run = partial(linear_chunks, scale=q.shape[-1] ** -0.5 if scale is None else float(scale))
-    o, state = by_chunks(run, q, k, v, [g], initial_state, borders)
+    borders = check_operands(q, k, v, decays=decays, per_channel=True, states=(initial_state,), cu_seqlens=cu_seqlens)
+    scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
+    one_launch = fused(q, k, v, g, None, scale, initial_state, borders)
+    o, state = one_launch or by_chunks(partial(linear_chunks, scale=scale), q, k, v, [g], initial_state, borders)
     return o, state if output_final_state else None

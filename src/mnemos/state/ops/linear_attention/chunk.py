@@ -17,12 +17,15 @@ from torch import Tensor
 
 from mnemos.state.ops.chunks import bmm, walk
 from mnemos.state.ops.decay import chunk_weights
+from mnemos.state.ops.steps import delta_states, read
 
 
 def linear_chunks(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, start: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     """o [N, G, C, V] and S [G, K, V] after the last chunk; all [N, G, C, ...], start [G, K, V]."""
+    if q.shape[2] == 1:
+        return read(q, delta_states(k, v, None, g, start), scale)
     carry, reads, write = None, q, k
     if g is None:
         shares = bmm(q, k.mT).tril()
