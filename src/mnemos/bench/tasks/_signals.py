@@ -54,7 +54,7 @@ def _bm25(postings: Postings, question: str) -> NDArray[np.float32]:
     total = np.zeros(len(postings), np.float32)
     for term in term_words(question):
         found = postings[term]
-        weight = saturate(found.counts, postings.lengths[found.rows], postings.mean_length)
+        weight = saturate(found.counts.astype(np.float32), postings.lengths[found.rows], postings.mean_length)
         total[found.rows] += np.float32(postings.idf(found)) * weight
     return total
 
