@@ -38,7 +38,7 @@ from mnemos.state.rule import (
     Rule,
     check_choices,
 )
-from mnemos.state.structure import Matrix, Network, Structure, Vector
+from mnemos.state.structure import MLP, Matrix, Network, Structure, Vector
 from mnemos.state.value import State
 
 
@@ -215,8 +215,10 @@ class Memory(nn.Module):
         return o, cast(Trace, after)
 
     def _machine(self) -> Machine:
+        structure, gain = cast(Network, self.structure), None if self.gain is None else self.gain[:, None]
+        known = structure.two_matrices(gain) if isinstance(structure, MLP) else None
         return Machine(
-            partial(cast(Network, self.structure).forward, gain=None if self.gain is None else self.gain[:, None]),
+            known or partial(structure.forward, gain=gain),
             self.objective.gradient if self.objective.threshold is None else self._gradient,
             self.retention,
             self.chunk,

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mnemos.core.errors import InvalidInput
-from mnemos.state.ops.gradient_memory import Linear
+from mnemos.state.ops.gradient_memory import Linear, TwoMatrices
 
 EPS = 1e-5
 """Of the LayerNorm inside a network, as in `torch.nn.LayerNorm`."""
@@ -88,7 +88,14 @@ class MLP:
         h = x
         for number in range(self.depth - 1):
             h = F.gelu(linear(number, h))
-        return _finish(linear(self.depth - 1, h), x, self.residual, self.norm, gain)
+        return self._finish(linear(self.depth - 1, h), x, gain)
+
+    def two_matrices(self, gain: Tensor | None = None) -> TwoMatrices | None:
+        """At depth 2, `forward` in the form whose gradients are known."""
+        return TwoMatrices(self._finish, gain) if self.depth == 2 else None
+
+    def _finish(self, out: Tensor, x: Tensor, gain: Tensor | None) -> Tensor:
+        return _finish(out, x, self.residual, self.norm, gain)
 
 
 @dataclass(frozen=True)

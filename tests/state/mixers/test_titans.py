@@ -3,17 +3,17 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from mnemos.state.mixers.check import check_mixer
 from torch import Tensor
 
 from mnemos.core.errors import InvalidInput
+from mnemos.state.mixers.check import check_mixer
 from mnemos.state.mixers.titans import Titans, TitansMAC, TitansMAG, TitansMAL
 from mnemos.state.ops.rotary import rotary
 
 MIXERS = {
     "deep": lambda: Titans(8, 2, chunk=4),
     "matrix": lambda: Titans(8, 2, memory_depth=1),
-    "context": lambda: TitansMAC(8, 2, segment=4, persistent=3),
+    "context": lambda: TitansMAC(16, 2, segment=4, persistent=3),
     "context, matrix": lambda: TitansMAC(8, 2, memory_depth=1, segment=4),
     "gate": lambda: TitansMAG(8, 2, chunk=4, window=5, persistent=2),
     "layer": lambda: TitansMAL(8, 2, chunk=4, window=5, persistent=2),
@@ -31,7 +31,7 @@ def test_keeps_the_contract_of_a_mixer(name: str) -> None:
 def test_the_state_stops_growing(name: str) -> None:
     torch.manual_seed(0)
     mixer = MIXERS[name]()
-    x = torch.randn(1, 40, 8)
+    x = torch.randn(1, 40, mixer.dim)
     with torch.no_grad():
         _, early = mixer(x[:, :20])
         _, late = mixer(x[:, 20:], early)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mnemos.core.errors import InvalidInput
-from mnemos.state.ops.gradient_memory import Linear, Link, gradient_memory
+from mnemos.state.ops.gradient_memory import Linear, Link, TwoMatrices, gradient_memory
 from mnemos.state.ops.gradient_memory.reference import gradient_memory_reference
 from mnemos.state.ops.newton_schulz import newton_schulz
 
@@ -79,6 +79,60 @@ def test_the_chunk_form_equals_the_recurrence_in_values_and_gradients(variant: s
 
     for ours, oracle in zip(run(gradient_memory), run(gradient_memory_reference), strict=True):
         torch.testing.assert_close(ours, oracle, **CLOSE)
+
+
+def finish(u: Tensor, x: Tensor, gain: Tensor | None) -> Tensor:
+    o = F.layer_norm(u, (D,))
+    return x + (o if gain is None else o * gain)
+
+
+@pytest.mark.parametrize("tokens", [8, 11])
+@pytest.mark.parametrize("with_gain", [True, False])
+@pytest.mark.parametrize("through_state", [True, False])
+def test_a_known_network_differentiated_by_hand_equals_the_recurrence(
+    tokens: int, with_gain: bool, through_state: bool
+) -> None:
+    def run(op: Callable) -> list[Tensor]:
+        tensors, options = problem(tokens, 7, momentum=True)
+        gain = torch.linspace(0.5, 2, HEADS * D, dtype=torch.float64).view(HEADS, 1, D).requires_grad_()
+        network = TwoMatrices(finish, gain if with_gain else None)
+        inputs = [*tensors, options["log_momentum"], *options["weights"], *[gain] * with_gain]
+        for x in inputs:
+            x.requires_grad_()
+        o = op(*tensors, **options, forward=network, gradient=squared, chunk_size=4)
+        o = o[0] if isinstance(o, tuple) else o
+        # the last tokens alone are reached through the state of the chunks before
+        o = o[:, 6:] if through_state else o
+        return [o, *torch.autograd.grad((o * torch.linspace(-1, 1, o.numel()).double().view_as(o)).sum(), inputs)]
+
+    for ours, oracle in zip(run(gradient_memory), run(gradient_memory_reference), strict=True):
+        torch.testing.assert_close(ours, oracle, **CLOSE)
+
+
+def test_gradients_by_hand_are_those_of_finite_differences_in_outputs_and_last_state() -> None:
+    tensors, options = problem(4, 8, batch=1, momentum=True)
+    gain = torch.linspace(0.5, 2, HEADS * D, dtype=torch.float64).view(HEADS, 1, D)
+
+    def run(*x: Tensor) -> tuple[Tensor, ...]:
+        q, k, v, log_keep, step, log_momentum, first, second, gain = x
+        o, last = gradient_memory(
+            q, k, v, log_keep, step,
+            weights=[first, second], log_momentum=log_momentum, forward=TwoMatrices(finish, gain), gradient=squared,
+            chunk_size=2, output_final_state=True,
+        )  # fmt: skip
+        return o, *last.weights, *last.momentum
+
+    inputs = [*tensors, options["log_momentum"], *options["weights"], gain]
+    assert torch.autograd.gradcheck(run, [x.requires_grad_() for x in inputs], fast_mode=True)
+
+
+def test_a_known_network_takes_a_loss_that_does_not_look_at_the_prediction() -> None:
+    tensors, options = problem(8, 9, momentum=True)
+    outputs = [
+        gradient_memory(*tensors, **options, forward=forward, gradient=lambda p, v: -v, chunk_size=4)[0]
+        for forward in (TwoMatrices(finish), mlp)
+    ]
+    torch.testing.assert_close(*outputs, **CLOSE)
 
 
 @settings(deadline=None, max_examples=12)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mnemos.state.ops.causal_conv import causal_conv
+
 
 def l2norm(x: Tensor, eps: float = 1e-6) -> Tensor:
     """x scaled to unit length along its last axis; zero stays zero."""
@@ -34,8 +36,11 @@ class ShortConv(nn.Module):
     def forward(self, x: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, T, channels] after the last width-1 inputs `tail`; returns y and the new tail."""
         padded = torch.cat([tail.to(x.dtype), x], dim=1)
-        y = F.conv1d(padded.mT, self.weight[:, None], groups=self.channels).mT
-        return F.silu(y), padded[:, padded.shape[1] - self.width + 1 :]
+        if x.device.type == "cpu":
+            y = causal_conv(padded, self.weight)
+        else:
+            y = F.silu(F.conv1d(padded.mT, self.weight[:, None], groups=self.channels).mT)
+        return y, padded[:, padded.shape[1] - self.width + 1 :]
 
 
 class Projections(nn.Module):

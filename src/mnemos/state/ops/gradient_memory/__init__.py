@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mnemos.state.ops.gradient_memory.chunk import gradient_memory
+from mnemos.state.ops.gradient_memory.mlp import TwoMatrices
 from mnemos.state.ops.gradient_memory.trace import Forward, Gradient, Linear, Link, Trace
 
-__all__ = ["Forward", "Gradient", "Linear", "Link", "Trace", "gradient_memory"]
+__all__ = ["Forward", "Gradient", "Linear", "Link", "Trace", "TwoMatrices", "gradient_memory"]

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from mnemos.core.errors import InvalidInput
+from mnemos.state.ops.gradient_memory.mlp import TwoMatrices, fits, mlp_chunks
 from mnemos.state.ops.gradient_memory.tokens import Piece, Tokens
 from mnemos.state.ops.gradient_memory.trace import Forward, Gradient, Linear, Link, Trace, banded, start
 from mnemos.state.ops.pack import check_cu_seqlens
@@ -105,14 +106,35 @@ def gradient_memory(
 
 
 def _run(network: Network, trace: Trace, chunk_size: int, tokens: Tokens) -> tuple[Tensor, Trace]:
-    """Chunk after chunk."""
+    """Chunk after chunk; full ones of a known network in the form made for it."""
+    total, outputs = tokens.q.shape[1], []
+    begin = min(-trace.phase % chunk_size, total)
+    end = total - (total - begin) % chunk_size
+    known = network.forward
+    if not isinstance(known, TwoMatrices) or network.link or network.transform or not fits(trace, tokens):
+        begin = end = total
+    if begin:
+        o, trace = _run_any(network, trace, chunk_size, tokens.cut(0, begin))
+        outputs.append(o)
+    if begin < end:
+        with torch.autocast(tokens.q.device.type, enabled=False):
+            o, trace = mlp_chunks(cast(TwoMatrices, known), network.gradient, trace, tokens.cut(begin, end), chunk_size)
+        outputs.append(o)
+    if end < total:
+        o, trace = _run_any(network, trace, chunk_size, tokens.cut(end, total))
+        outputs.append(o)
+    return (torch.cat(outputs, dim=2) if len(outputs) > 1 else outputs[0]).transpose(1, 2), trace
+
+
+def _run_any(network: Network, trace: Trace, chunk_size: int, tokens: Tokens) -> tuple[Tensor, Trace]:
+    """Chunk after chunk, of any network."""
     outputs = []
     for piece in tokens.chunks(chunk_size - trace.phase, chunk_size):
         o, trace = _chunk(network, trace, piece)
         outputs.append(o)
         if trace.phase == chunk_size:
             trace = trace.at_boundary()
-    return torch.cat(outputs, dim=2).transpose(1, 2), trace
+    return torch.cat(outputs, dim=2), trace
 
 
 def _chunk(network: Network, trace: Trace, piece: Piece) -> tuple[Tensor, Trace]:

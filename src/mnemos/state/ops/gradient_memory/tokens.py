@@ -62,7 +62,7 @@ class Tokens:
         def cut(x: Tensor | None) -> list[Tensor] | list[None]:
             if x is None:
                 return [None] * number
-            return list(x.transpose(1, 2).contiguous().unflatten(2, (number, -1)).unbind(2))  # type: ignore[no-untyped-call]
+            return list(x.transpose(1, 2).contiguous().unflatten(2, (number, -1)).unbind(2))
 
         def together(log_decay: Tensor) -> Tensor:
             by_head = log_decay.transpose(1, 2)
