@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mnemos.state.mixers.check import check_mixer
 
 from mnemos.state.mixers.base import Mixer
+from mnemos.state.mixers.check import check_mixer
 from mnemos.state.mixers.miras import Memora, Moneta, Yaad
 
 
