@@ -300,7 +300,7 @@ def test_values_gates_and_writes_may_differ_per_weight() -> None:
 
 
 def test_robust_objectives_survive_outliers_that_ruin_least_squares() -> None:
-    """The card's stream, small: 10% of the values are thrown off by 10 N(0, I)."""
+    """A small stream: 10% of the values are thrown off by 10 N(0, I)."""
     draw = torch.Generator().manual_seed(0)
     d, tokens, seeds = 16, 300, 4
     truth = torch.randn(seeds, 1, d, d, generator=draw).double() / d**0.5

@@ -32,7 +32,7 @@ def sequence(batch: int = 2, tokens: int = 19, seed: int = 1) -> Tensor:
 
 
 def token_loop(mixer: MixtureOfMemories, x: Tensor) -> Tensor:
-    """The card, one token of one sequence at a time, with a list of what each memory saw."""
+    """One token of one sequence at a time, with a list of what each memory saw."""
     scale, outputs = (8 / 2) ** -0.5, []
     for row in x:
         memories = {m: torch.zeros(2, 4, 4, dtype=x.dtype) for m in range(len(mixer.own))}

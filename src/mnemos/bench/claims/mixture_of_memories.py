@@ -63,7 +63,7 @@ def run(progress: Progress, size: Size = FULL) -> Result:
             )
     error = {(row["system"], row["pairs"]): row["error"] for row in rows}
     gain = {n: min(error["single", n], error["enlarged", n]) / error["MoM", n] for n in size.pairs}
-    # the card's own run has ratios of 4.6, 3.4 and 2.4; twice as good at every load is a different memory, not noise
+    # expected ratios are 4.6, 3.4 and 2.4; twice as good at every load is a different memory, not noise
     verdict: Verdict = "holds" if min(gain.values()) >= 2 else "partly" if min(gain.values()) > 1 else "fails"
 
     def listed(name: str) -> str:

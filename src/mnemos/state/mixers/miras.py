@@ -7,7 +7,7 @@ The memory of all three is a two-layer MLP per head, M(z) = z + LN(gelu(z W_1) W
     Memora   A_t = alpha_t A_{t-1} - eta_t grad |M(k) - v|^2,    W = softmax of A over each unit's incoming weights
 
 Source: It's All Connected (MIRAS), 2025 (arXiv 2504.13173), section 5.3. The paper's gates are per channel; these are
-per head, as the dual form of a chunk needs (the card's default for MLP memories).
+per head, as the dual form of a chunk needs.
 """
 
 from __future__ import annotations
