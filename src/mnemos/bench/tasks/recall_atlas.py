@@ -48,7 +48,7 @@ THEORY: Mapping[str, Callable[[int, int], float]] = {
     "theory of Mesa": lambda pairs, width: min(1.0, (width / pairs) ** 0.5),
     "theory of the window": lambda pairs, width: min(1.0, 16 / pairs),
 }
-"""Expected cosine: noise of N - 1 random keys (see state.conditioning); share of a value inside the span of K keys; share
+"""Expected cosine: noise of N - 1 random keys (state.conditioning); a value's share in the span of K keys; share
 of pairs in reach of 16."""
 _STEPS = (0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0)
 
