@@ -8,6 +8,8 @@ system and round, in turn, with as many threads each; memory is the largest resi
 step. titans-pytorch runs twice: as it comes, where every gradient of the sequence is taken at the first weights, and
 with batch_size=64, where the weights move on after each chunk, as ours do.
 
+Every mixer: training tokens per second of one layer, B 8, T 128, D 64, two heads, median of five steps.
+
 Decoding: milliseconds per token after 1,024 and after 65,536 tokens, medians of 64, and the bytes of the state.
 """
 
@@ -30,7 +32,7 @@ import torch
 
 from mnemos.bench.results import Result, save, this_commit, this_machine
 from mnemos.core.clock import SystemClock
-from mnemos.state.mixers.registry import make_mixer
+from mnemos.state.mixers.registry import make_mixer, mixer_names
 
 BATCH, TOKENS, WIDTH, HEADS, CHUNK = 4, 1024, 256, 4, 64
 SYSTEMS = ("mnemos", "titans-pytorch", "titans-pytorch, batch_size 64")
@@ -45,15 +47,15 @@ def main() -> None:
         print(json.dumps(_step(options.only, options.threads, options.repeats)))
         return
     began, start, commit = SystemClock().now(), time.perf_counter(), this_commit()
-    rows = _training(options) + [_decoding(name) for name in DECODED]
+    rows = _training(options) + [_decoding(name) for name in DECODED] + [_speed(name) for name in mixer_names()]
     ours = rows[0]
     measures = {f"step, times faster than {row['system']}": row["step ms"] / ours["step ms"] for row in rows[1:3]}
     measures |= {f"memory, share of {row['system']}": ours["peak MB"] / row["peak MB"] for row in rows[1:3]}
-    measures |= {f"far over near, {row['system']}": row["far over near"] for row in rows[3:]}
+    measures |= {f"far over near, {row['system']}": row["far over near"] for row in rows[3 : 3 + len(DECODED)]}
     config = {
         "threads": options.threads, "rounds": options.rounds, "repeats": options.repeats, "torch": torch.__version__,
         "titans-pytorch": version("titans-pytorch"), "step": "B 4, T 1024, D 256, H 4, depth 2, chunk 64",
-        "decoding": "B 1, D 64, H 2",
+        "decoding": "B 1, D 64, H 2", "layer": "B 8, T 128, D 64, H 2",
     }  # fmt: skip
     result = Result(name="mixers", measures=measures, rows=rows, config=config)
     seconds = round(time.perf_counter() - start, 1)
@@ -131,6 +133,18 @@ def _decoding(name: str) -> dict[str, Any]:
         "state bytes at 1k": sizes[0],
         "state bytes at 64k": sizes[1],
     }
+
+
+def _speed(name: str) -> dict[str, Any]:
+    torch.manual_seed(0)
+    mixer, x = make_mixer(name, 64, 2), torch.randn(8, 128, 64)
+    times = []
+    for repeat in range(6):
+        start = time.perf_counter()
+        mixer(x.clone().requires_grad_())[0].square().mean().backward()
+        if repeat:
+            times.append(time.perf_counter() - start)
+    return {"system": name, "layer tokens/s": round(x.shape[0] * x.shape[1] / statistics.median(times))}
 
 
 def _options() -> argparse.Namespace:
