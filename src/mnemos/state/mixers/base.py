@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +26,6 @@ class Mixer(nn.Module, ABC):
     Raises:
         InvalidInput: `dim` is not a positive multiple of `heads`.
     """
-
-    rotary: ClassVar[bool] = False
-    """Whether it needs positions from the model, or has its own."""
 
     def __init__(self, dim: int, **settings: object) -> None:
         super().__init__()

@@ -41,11 +41,6 @@ def pack(x: Tensor, cu_seqlens: Tensor) -> Tensor:
     return x[live][None]
 
 
-def live_tokens(cu_seqlens: Tensor) -> Tensor:
-    """[N, longest], True where `unpack` put a token."""
-    return _places(cu_seqlens)[1]
-
-
 def _places(cu_seqlens: Tensor) -> tuple[Tensor, Tensor]:
     start, length = cu_seqlens[:-1, None], cu_seqlens.diff()[:, None]
     offset = torch.arange(int(length.max()), device=cu_seqlens.device)[None]
