@@ -41,7 +41,9 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = None
     """Its key; never logged, never stored."""
     model: str | None = None
-    """The endpoint's chat model for `ask`; none answers by extraction."""
+    """The endpoint's chat model for `ask` and recipes; none works by rules."""
+    recipe: str = "mnemos"
+    """How memories derive and recall, see `mnemos.text.recipes`."""
 
     def __init__(self, **values: Any) -> None:
         try:

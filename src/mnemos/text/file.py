@@ -19,6 +19,7 @@ from mnemos.text.encode.embedder import Embedder, resolve
 from mnemos.text.gate import LoopGuard
 from mnemos.text.llm import LanguageModel
 from mnemos.text.recall.search import Recall
+from mnemos.text.recipes import Parts, make_recipe
 from mnemos.text.records import Filter, Kind, Operation, OperationKind, Record, Scope
 from mnemos.text.store import ScopeSize, SQLiteStore, Store
 from mnemos.text.write import Encoder, clean, counted
@@ -35,6 +36,7 @@ class MemoryFile:
         *,
         embedder: str | Embedder | None = "auto",
         llm: LanguageModel | None = None,
+        recipe: str | None = None,
         clock: Clock | None = None,
         seed: int | None = None,
         settings: Settings | None = None,
@@ -55,6 +57,13 @@ class MemoryFile:
         # a seeded memory that is opened again must not make the ids of its first run once more
         self._ids = IdGenerator(self._clock, None if seed is None else seed + (self._store.latest()[0] << 64))
         self._recall = Recall(self._store, self._encoder.model, self.path)
+        self.recipe = settings.recipe if recipe is None else recipe
+        parts = Parts(self._store, self._encoder, self._recall, self._llm, self._ids, self._clock)
+        try:
+            self._recipe = make_recipe(self.recipe, parts)
+        except BaseException:
+            self._store.close()
+            raise
         self._guard = LoopGuard()
         self._write_lock = threading.RLock()
         self._closed = False
@@ -71,6 +80,8 @@ class MemoryFile:
             corpus = self._recall.corpus(scope)
         return {
             "path": str(self.path),
+            "recipe": self.recipe,
+            "pending": self._recipe.pending(scope) if self._recipe else 0,
             "embedder": self._encoder.model or None,
             "records": kinds,
             "hidden": hidden,

@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, overload
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mnemos.core.catalogue import system
 from mnemos.core.clock import Time, parse_time
 from mnemos.core.errors import HeldError, InvalidInput, NotFound
@@ -23,8 +26,7 @@ from mnemos.text import forget as forgetting
 from mnemos.text.consolidate import Consolidated
 from mnemos.text.facts import derived_writes, relinked_around
 from mnemos.text.file import MemoryFile
-from mnemos.text.recall.search import Found
-from mnemos.text.records import VERBATIM, Filter, Item, Kind, Operation, OperationKind, Record, Scope, Version
+from mnemos.text.records import VERBATIM, Item, Kind, Operation, OperationKind, Record, Scope, Version
 from mnemos.text.results import Answer, Hit
 from mnemos.text.retention import Policy
 from mnemos.text.store import Receipt, Write
@@ -61,14 +63,17 @@ class Memory(MemoryFile):
         path: the file; made if missing.
         embedder: "auto" (the local one where it can run), a name that `resolve` knows, a ready
             `Embedder`, or None to work by words alone.
-        llm: a language model for `ask`; None answers by extraction.
+        llm: a language model for `ask` and the recipe; None answers by extraction and derives by rules.
+        recipe: how memories derive and recall, a name of `mnemos.text.recipes`; one file serves any of
+            them, and nothing is lost by opening it with another. From the settings ("mnemos") if None.
         clock: where the time comes from.
         seed: fixes the random half of ids, for reproducible runs.
         settings: configuration; from the file and `MNEMOS_*` variables if None.
 
     Raises:
         StoreForeign, StoreDamaged, StoreReadOnly: the file cannot be used.
-        MissingExtra: a named embedder's packages are not installed.
+        MissingExtra: the packages of a named embedder, or those that the recipe needs, are not installed.
+        InvalidInput: no such recipe.
     """
 
     # -- write -----------------------------------------------------------------------------
@@ -168,6 +173,8 @@ class Memory(MemoryFile):
                     return ids
                 derived = derived_writes(writes, scope, self._store, self._encoder, self._ids, now, stated)
                 self._store.commit(self._operation(OperationKind.ADD, scope), [*writes, *derived])
+            if self._recipe:
+                self._recipe.absorb(scope)
         return ids
 
     def _echo(self, scope: Scope, item: Item) -> str | None:
@@ -219,6 +226,7 @@ class Memory(MemoryFile):
             told_anew = item.text != old.text or item.at != old.at
             if told_anew:
                 self._store.commit(operation, forgetting.without_support(self._store, [id], now))
+                self._store.drop_traces([id])
                 fresh = self._encoder.read(fresh)
             write = Write(fresh, self._encoder.analyse([fresh], self._store)[0])
             self._store.commit(operation, [write])
@@ -248,7 +256,14 @@ class Memory(MemoryFile):
         Raises:
             InvalidInput: an empty query, k below 1, or an unknown filter.
         """
-        return self._found(query, counted(k, "k"), self._filter(user, agent, filters), explain).hits
+        where = self._filter(user, agent, filters)
+        text, vector, now = self._asked(query)
+        if self._recipe and vector is not None and set(where.kinds) <= set(VERBATIM):
+            hits = self._recipe.search(text, vector, where, counted(k, "k"), now, explain)
+        else:
+            hits = self._recall.search(text, vector, where, counted(k, "k"), now, explain=explain).hits
+        self._guard.gave(where.scope, ((hit.id, hit.text) for hit in hits))
+        return hits
 
     def ask(self, question: str, k: int = 10, *, user: str = "", agent: str = "", **filters: Any) -> Answer:
         """An answer from memory with the records it rests on, or an honest "not in memory".
@@ -259,19 +274,21 @@ class Memory(MemoryFile):
         """
         where = self._filter(user, agent, filters)
         k = counted(k, "k")
-        found = self._found(question, max(k, _READ), where)
-        now = self._clock.now()
+        text, vector, now = self._asked(question)
+        found = self._recall.search(text, vector, where, max(k, _READ), now)
+        if self._recipe and vector is not None:
+            hits = self._recipe.search(text, vector, where, max(k, _READ), now, explain=False)
+            found = replace(found, hits=hits)
+        self._guard.gave(where.scope, ((hit.id, hit.text) for hit in found.hits))
         answer = asking.answer(question, found, self._store, self._recall, self._encoder, where, now, self._llm)
         return replace(answer, hits=answer.hits[:k])
 
-    def _found(self, query: str, k: int, where: Filter, explain: bool = False) -> Found:
-        text = clean(query, "query")
+    def _asked(self, query: str) -> tuple[str, NDArray[np.float32] | None, Time]:
+        """A question cleaned and cut, its vector, and when it is asked."""
+        text = clean(query, "query")[:_LONGEST_QUERY]
         if not text.strip():
             raise InvalidInput("the query is empty: ask for something, or use list()")
-        vector = self._encoder.embed_query(text[:_LONGEST_QUERY])
-        found = self._recall.search(text[:_LONGEST_QUERY], vector, where, k, self._clock.now(), explain=explain)
-        self._guard.gave(where.scope, ((hit.id, hit.text) for hit in found.hits))
-        return found
+        return text, self._encoder.embed_query(text), self._clock.now()
 
     def get(self, id: str, *, user: str = "", agent: str = "") -> Record:
         """The record of an id, forgotten ones included. Raises NotFound, also across scopes."""
@@ -435,14 +452,20 @@ class Memory(MemoryFile):
     def consolidate(
         self, *, user: str = "", agent: str = "", progress: Callable[[str], None] | None = None
     ) -> Consolidated:
-        """Tidy up: embed what has no vector yet, merge duplicates, sum up sessions, age by policy,
-        let expired records go. Each step is one operation that `undo` takes back."""
+        """Tidy up: embed what has no vector yet, merge duplicates, sum up sessions, age by policy, let
+        expired records go; each of these is one operation that `undo` takes back. Then the recipe derives
+        what is pending, and tidies up what it holds."""
         scope = self._scope(user, agent)
+        told = progress or (lambda _: None)
         with self._write_lock:
-            return consolidation.run(
+            done = consolidation.run(
                 self._store, self._encoder, scope, self._clock.now(),
-                lambda kind, **note: self._operation(kind, scope, **note), self._ids, progress or (lambda _: None),
+                lambda kind, **note: self._operation(kind, scope, **note), self._ids, told,
             )  # fmt: skip
+            if self._recipe:
+                told(f"deriving by {self.recipe}")
+                self._recipe.consolidate(scope, self._clock.now())
+        return done
 
 
 def list_(values: Iterable[str]) -> list[str]:

@@ -1,8 +1,8 @@
 """Export and import: everything a store knows, in one file that any program can read.
 
 JSON lines: a header, then every operation of the log in order with the records it left, then the
-vectors (float16, base64) and settings. Reading it into an empty store gives the same ids, times,
-history and search results.
+settings, the vectors (float16, base64), and what recipes derived. Reading it into an empty store gives
+the same ids, times, history and search results.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mnemos.core.errors import InvalidInput, NotFound, StoreFull
 from mnemos.text.facts import slot_of
 from mnemos.text.index.corpus import Corpus
 from mnemos.text.records import VERBATIM, Operation, OperationKind, Record, Scope, dumps, from_dict
-from mnemos.text.store import Analysis, Store, Unit, Write
+from mnemos.text.store import Analysis, Store, Trace, Unit, Write
 from mnemos.text.write import Encoder
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def export(store: Store, path: Path, model: str, progress: Callable[[int], None]
                     "hash": hash.hex(),
                 }
                 put(row)
+            for scope, recipe, trace in store.all_traces():
+                put(_trace_line(scope, recipe, trace))
             put({"end": digest.hexdigest()})
         temporary.replace(path)
     except OSError as why:
@@ -79,6 +81,25 @@ def _line(operation: Operation, records: list[dict[str, Any]], keys: Mapping[str
     }  # fmt: skip
 
 
+def _trace_line(scope: Scope, recipe: str, trace: Trace) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "trace": trace.key, "recipe": recipe, "user": scope.user, "agent": scope.agent, "of": list(trace.sources),
+        "body": dict(trace.body), "by": trace.by,
+    }  # fmt: skip
+    if trace.vectors is not None:
+        vectors = b64encode(trace.vectors.tobytes()).decode()
+        line |= {"model": trace.model, "dim": trace.vectors.shape[1], "vectors": vectors}
+    return line
+
+
+def _read_trace(line: Mapping[str, Any]) -> tuple[Scope, str, Trace]:
+    vectors = None
+    if "vectors" in line:
+        vectors = np.frombuffer(b64decode(line["vectors"]), np.float16).reshape(-1, line["dim"])
+    trace = Trace(line["trace"], tuple(line["of"]), line["body"], line["by"], vectors, line.get("model", ""))
+    return Scope(line["user"], line["agent"]), line["recipe"], trace
+
+
 def import_(store: Store, path: Path, encoder: Encoder, progress: Callable[[int], None] | None = None) -> int:
     """Read an export into the store: operations that are there already are left out. All or nothing.
 
@@ -89,10 +110,18 @@ def import_(store: Store, path: Path, encoder: Encoder, progress: Callable[[int]
     count = 0
     with store.writing():
         known = {operation.id for operation, _, _ in store.log()}
+        derived = {(scope, recipe, trace.key) for scope, recipe, trace in store.all_traces()}
         for number, line in _lines(path):
             if "setting" in line:
                 if store.setting(line["setting"]) is None:
                     store.setting(line["setting"], line["value"])
+            elif "trace" in line:
+                try:
+                    scope, recipe, trace = _read_trace(line)
+                except (KeyError, TypeError, ValueError) as why:
+                    raise InvalidInput(f"{path}, line {number}: damaged trace ({why}); nothing was imported") from None
+                if (scope, recipe, trace.key) not in derived:
+                    store.put_traces(scope, recipe, [trace])
             elif "operation" in line and line["operation"] not in known:
                 try:
                     operation, found = _operation(line, encoder, vectors)

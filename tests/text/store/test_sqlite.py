@@ -116,7 +116,7 @@ def test_erase_counts_by_place_and_keeps_only_that_something_was(store: SQLiteSt
     store.commit(_operation("1"), [_write("a", key="k", edges=(Edge(EdgeKind.LINKS, "b"),)), _write("b")])
     store.commit(_operation("2", OperationKind.UPDATE), [_write("a", "green tea")])
     removed = store.erase(_operation("3", OperationKind.ERASE), ["a"])
-    assert removed == {"records": 1, "log": 2, "edges": 0, "vectors": 1, "keys": 1}
+    assert removed == {"records": 1, "log": 2, "edges": 0, "vectors": 1, "keys": 1, "traces": 0}
     assert [(v.operation.id, v.record) for v in store.history("a")] == [("1", None), ("2", None), ("3", None)]
     assert not store.in_log(b"green")
     assert store.in_log(b'"tea"')

@@ -7,7 +7,7 @@ from it in the same transaction, so that `rebuild` can make it again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -54,6 +54,24 @@ class Write:
     """Idempotency key to remember for it."""
     slot: str = ""
     """What a later fact would have to share to supersede this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a recipe derived from records: beside them, never instead of them."""
+
+    key: str
+    """Unique within a scope and a recipe; a later trace takes the place of an earlier one."""
+    sources: tuple[str, ...]
+    """Ids of the records it was made from, at least one."""
+    body: Mapping[str, Any]
+    """JSON, in a form of the recipe's own."""
+    by: str = "local"
+    """Who made it: "local", or the language model's name."""
+    vectors: NDArray[np.float16] | None = None
+    """[m, dim] of unit length, in an order of the recipe's own."""
+    model: str = ""
+    """The embedder of `vectors`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +224,22 @@ class Store(Protocol):
 
     def in_log(self, piece: bytes) -> bool:
         """Whether a record that is still there, of any scope, holds `piece` of UTF-8 JSON."""
+        ...
+
+    def put_traces(self, scope: Scope, recipe: str, traces: Sequence[Trace], gone: Sequence[str] = ()) -> None:
+        """Keep `traces`, each in the place of the one that had its key, and drop the keys `gone`; all or nothing."""
+        ...
+
+    def traces(self, scope: Scope, recipe: str, since: int = 0) -> tuple[int, list[Trace], list[str]]:
+        """(latest change number, traces that changed after `since` in the order of change, keys dropped since)."""
+        ...
+
+    def drop_traces(self, ids: Sequence[str]) -> int:
+        """Drop what any recipe made of the records `ids`. Returns how many traces went."""
+        ...
+
+    def all_traces(self) -> Iterator[tuple[Scope, str, Trace]]:
+        """Every trace with its scope and recipe, in the order of change."""
         ...
 
     def touch(self, ids: Sequence[str], at: Time) -> None:

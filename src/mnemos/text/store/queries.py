@@ -293,6 +293,8 @@ _INVARIANTS = (
         " WHERE id IS NULL"),
     ("vectors of records that are gone", "SELECT count(*) FROM vectors LEFT JOIN records ON records.seq=record"
         " WHERE id IS NULL"),
+    ("sources of traces that are gone", "SELECT count(*) FROM trace_sources LEFT JOIN traces ON seq=trace"
+        " WHERE body IS NULL"),
     ("keys of records that are gone", "SELECT count(*) FROM keys LEFT JOIN records ON records.id=record"
         " WHERE id IS NULL"),
 )  # fmt: skip

@@ -49,4 +49,17 @@ MIGRATIONS = (
     -- how often a record was part of an answer: not history, so not in the log
     CREATE TABLE uses(record TEXT PRIMARY KEY, count INTEGER NOT NULL, last REAL NOT NULL) WITHOUT ROWID;
     """,
+    """
+    -- what recipes derived from records: a cache of thought, not history, so not in the log.
+    -- body is NULL where a trace was dropped, so that other processes see it go
+    CREATE TABLE traces(
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, scope INTEGER NOT NULL, recipe TEXT NOT NULL, key TEXT NOT NULL,
+        body TEXT, made_by TEXT NOT NULL, model TEXT NOT NULL, dim INTEGER NOT NULL, vectors BLOB,
+        UNIQUE(scope, recipe, key));
+    CREATE INDEX traces_since ON traces(scope, recipe, seq);
+    CREATE TABLE trace_sources(
+        trace INTEGER NOT NULL, place INTEGER NOT NULL, record TEXT NOT NULL, PRIMARY KEY(trace, place)
+    ) WITHOUT ROWID;
+    CREATE INDEX trace_sources_record ON trace_sources(record);
+    """,
 )

@@ -28,9 +28,10 @@ from mnemos.text.records import (
 from mnemos.text.store.base import Unit, Write
 from mnemos.text.store.connection import translated
 from mnemos.text.store.queries import Queries
+from mnemos.text.store.traces import TraceTable
 
 
-class SQLiteStore(Queries):
+class SQLiteStore(Queries, TraceTable):
     """A `Store` in one SQLite file.
 
     Args:
@@ -143,7 +144,7 @@ class SQLiteStore(Queries):
 
     def erase(self, operation: Operation, ids: Sequence[str]) -> dict[str, int]:
         """Remove records from everywhere, log included; returns the rows removed by place."""
-        removed = dict.fromkeys(("records", "log", "edges", "vectors", "keys"), 0)
+        removed = dict.fromkeys(("records", "log", "edges", "vectors", "keys", "traces"), 0)
 
         def drop(db: apsw.Connection, place: str, sql: str, values: tuple[Any, ...]) -> None:
             db.execute(sql, values)
@@ -168,6 +169,7 @@ class SQLiteStore(Queries):
                     "INSERT INTO log(operation, scope, record, body) VALUES(?, ?, ?, NULL)",
                     (number, scope, id),
                 )
+            removed["traces"] = self.drop_traces(ids)
         return removed
 
     def purge(self) -> None:

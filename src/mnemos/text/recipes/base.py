@@ -1,0 +1,308 @@
+"""What every recipe is: a way to derive traces from records, and to find records by them.
+
+A recipe never changes a record. It adds *traces* (notes, triples, summaries, thoughts) beside them,
+so that one file serves any recipe, and leaving one loses nothing. A record is pending until a live
+trace has it as a source: that is the queue, and it survives crashes. A trace is live while all of its
+sources are visible, so what is forgotten is forgotten here too.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import ClassVar, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.core.clock import Clock, Time
+from mnemos.core.errors import EndpointError, MissingExtra
+from mnemos.core.ids import IdGenerator
+from mnemos.text.index.corpus import Corpus
+from mnemos.text.index.lexical import saturate
+from mnemos.text.llm import LanguageModel
+from mnemos.text.recall import query as reading
+from mnemos.text.recall.query import Query
+from mnemos.text.recall.search import Recall
+from mnemos.text.records import Filter, Kind, Record, Scope
+from mnemos.text.results import Hit
+from mnemos.text.store import Store, Trace
+from mnemos.text.write import Encoder
+
+log = logging.getLogger(__name__)
+
+Index = TypeVar("Index")
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a recipe is wired from."""
+
+    store: Store
+    encoder: Encoder
+    recall: Recall
+    llm: LanguageModel | None
+    ids: IdGenerator
+    clock: Clock
+
+
+@dataclass(frozen=True)
+class Sought:
+    """One question to a recipe, beside the verbatim records that may answer it. Rows are those of `corpus`."""
+
+    text: str
+    vector: Floats
+    """[dim]"""
+    where: Filter
+    k: int
+    now: Time
+    explain: bool
+    corpus: Corpus
+    row: Mapping[str, int]
+    """Record id → row."""
+    admitted: NDArray[np.bool_] | None
+    """[rows] those that the filter admits; None where all are."""
+
+    @cached_property
+    def query(self) -> Query:
+        """The question as read: terms, speakers, time window."""
+        return reading.read(self.text, self.corpus, self.now, self.vector)
+
+    def admits(self, ids: Iterable[str]) -> bool:
+        """Whether every one of the records is there, and admitted."""
+        rows = [self.row.get(id, -1) for id in ids]
+        return all(r >= 0 and (self.admitted is None or bool(self.admitted[r])) for r in rows)
+
+    def cosines(self) -> Floats:
+        """[rows] of the best unit of each record; 0 where it has none."""
+        found = np.zeros(len(self.corpus), np.float32)
+        vectors = self.corpus.vectors
+        if len(vectors):
+            found[vectors.owners] = -1.0
+            np.maximum.at(found, vectors.owners, vectors.all(self.vector))
+        return found
+
+    def lexical(self) -> Floats:
+        """[rows] BM25 as a share of the question's idf mass, in [0, 1]."""
+        postings = self.corpus.postings
+        matches = postings.matches(self.query.terms)
+        weight = saturate(matches.counts, postings.lengths[matches.rows], postings.mean_length)
+        return np.bincount(matches.rows, matches.share[matches.term] * weight, len(self.corpus)).astype(np.float32)
+
+
+@dataclass
+class _State(Generic[Index]):
+    """What is held of one scope."""
+
+    index: Index
+    seen: int = 0
+    """The latest change of traces that was read."""
+    stored: dict[str, Trace] = field(default_factory=dict)
+    live: dict[str, Trace] = field(default_factory=dict)
+    """What `index` is made of."""
+    corpus: tuple[int, int, int] = (-1, -1, -1)
+    """Which state of the corpus `row` is of."""
+    row: dict[str, int] = field(default_factory=dict)
+    pending: list[str] = field(default_factory=list)
+    """Ids of visible records that no live trace comes from, in order of adding."""
+
+
+class Recipe(ABC, Generic[Index]):
+    """One way to remember: what is derived from records, and how records are found by it.
+
+    Raises:
+        MissingExtra: there is no embedder; recipes compare meanings.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, parts: Parts) -> None:
+        if parts.encoder.embedder is None:
+            raise MissingExtra(f"the recipe {self.name!r}", "local")
+        self.parts = parts
+        self._states: dict[Scope, _State[Index]] = {}
+        self._lock = threading.RLock()
+
+    # -- what a recipe defines -------------------------------------------------------------
+
+    @abstractmethod
+    def empty(self) -> Index:
+        """The index of no traces."""
+
+    @abstractmethod
+    def change(self, index: Index, added: Sequence[Trace], removed: Sequence[Trace]) -> None:
+        """Bring `index` up to date; in any order and any portions it must come to the same."""
+
+    @abstractmethod
+    def derive(self, scope: Scope, records: Sequence[Record], index: Index) -> Iterator[Sequence[Trace]]:
+        """Traces of pending records, in batches: each is durable, and part of `index`, before the next is made.
+
+        Every record must become a source of at least one trace; an empty body will do.
+
+        Raises:
+            EndpointError: the model failed; what was not yielded stays pending.
+        """
+
+    def texts(self, trace: Trace) -> Sequence[str]:
+        """The strings that `trace.vectors` embed, in order; they are embedded where a trace comes without
+        vectors, and again when the memory changes its embedder."""
+        return ()
+
+    @abstractmethod
+    def seek(self, sought: Sought, index: Index) -> list[Hit]:
+        """At most `sought.k` hits, best first."""
+
+    def tidy(self, scope: Scope, index: Index, now: Time) -> Iterator[Sequence[Trace]]:
+        """Traces to replace when the memory consolidates."""
+        yield from ()
+
+    # -- what Memory calls -----------------------------------------------------------------
+
+    def absorb(self, scope: Scope, progress: Callable[[int], None] | None = None) -> int:
+        """Derive what is pending; returns how many records still are, because the model failed."""
+        with self._lock:
+            _, state = self._synced(scope)
+            if foreign := [t for t in state.stored.values() if self._foreign(t)]:
+                self._keep(scope, iter([[replace(t, vectors=None) for t in foreign]]), None)
+            if state.pending:
+                known = self.parts.store.get(state.pending)
+                records = [known[id] for id in state.pending if id in known]
+                try:
+                    self._keep(scope, self.derive(scope, records, state.index), progress)
+                except EndpointError as why:
+                    _, state = self._synced(scope)
+                    log.warning("%d records wait for the model (%s): consolidate() goes on", len(state.pending), why)
+            return len(state.pending)
+
+    def consolidate(self, scope: Scope, now: Time) -> int:
+        """`absorb`, then tidy up; returns how many records are still pending."""
+        with self._lock:
+            left = self.absorb(scope)
+            try:
+                self._keep(scope, self.tidy(scope, self._synced(scope)[1].index, now), None)
+            except EndpointError as why:
+                log.warning("the recipe %s was not tidied up (%s): consolidate() tries again", self.name, why)
+            return left
+
+    def search(self, text: str, vector: Floats, where: Filter, k: int, now: Time, explain: bool) -> list[Hit]:
+        """The hits of `seek`. Records that came since are derived first, where that takes no model's time."""
+        with self._lock:
+            if self.parts.llm is None and self._synced(where.scope)[1].pending:
+                self.absorb(where.scope)
+            with self.parts.store.reading():
+                corpus, state = self._synced(where.scope)
+                if not len(corpus):
+                    return []
+                admitted = corpus.mask(where, now)
+                sought = Sought(text, vector, where, k, now, explain, corpus, state.row, admitted)
+                return self.seek(sought, state.index)[:k]
+
+    def pending(self, scope: Scope) -> int:
+        """How many records wait to be derived."""
+        with self._lock:
+            return len(self._synced(scope)[1].pending)
+
+    def index(self, scope: Scope) -> Index:
+        """The index of a scope, caught up with the store."""
+        with self._lock:
+            return self._synced(scope)[1].index
+
+    # -- what a recipe inherits ------------------------------------------------------------
+
+    def embed(self, texts: Sequence[str]) -> Floats:
+        """[n, dim] vectors of unit length."""
+        embedder = self.parts.encoder.embedder
+        assert embedder is not None
+        return embedder.embed(list(texts))
+
+    def hits(
+        self, sought: Sought, rows: Ints | Sequence[int], scores: Floats | Sequence[float],
+        why: Sequence[tuple[str, ...]], parts: Sequence[Mapping[str, float]] | None = None,
+    ) -> list[Hit]:  # fmt: skip
+        """The records at `rows` as hits, in that order."""
+        versions = sought.corpus.version[np.asarray(rows, np.int64)].tolist()
+        bodies = self.parts.store.bodies(versions)
+        told = parts if parts is not None and sought.explain else [{}] * len(versions)
+        return [
+            Hit(
+                body["id"], body["text"], float(score), Kind(body["kind"]), body.get("speaker", ""), body.get("at"),
+                body.get("session", ""), body.get("metadata", {}), tuple(reason), part,
+            )
+            for body, score, reason, part in zip((bodies[v] for v in versions), scores, why, told, strict=True)
+        ]  # fmt: skip
+
+    def derived_hit(
+        self, sought: Sought, trace: Trace, text: str, score: float, why: tuple[str, ...],
+        parts: Mapping[str, float] | None = None, sources: Sequence[str] = (),
+    ) -> Hit:  # fmt: skip
+        """`text`, which stands for `sources` (all of the trace's if none are given), under its newest source's id."""
+        newest = max(sought.row[id] for id in sources or trace.sources)
+        (hit,) = self.hits(sought, [newest], [score], [why], [parts or {}])
+        return replace(hit, text=text, kind=Kind.SUMMARY)
+
+    def _foreign(self, trace: Trace) -> bool:
+        """Whether its vectors are another embedder's."""
+        return trace.vectors is not None and trace.model != self.parts.encoder.model
+
+    # -- keeping up ------------------------------------------------------------------------
+
+    def _keep(self, scope: Scope, batches: Iterator[Sequence[Trace]], progress: Callable[[int], None] | None) -> None:
+        done = 0
+        for batch in batches:
+            self.parts.store.put_traces(scope, self.name, self._embedded(batch))
+            self._synced(scope)
+            done += len(batch)
+            if progress:
+                progress(done)
+
+    def _embedded(self, traces: Sequence[Trace]) -> list[Trace]:
+        """`traces` with the vectors that they lack; each string is embedded once."""
+        wanted = {n: self.texts(t) for n, t in enumerate(traces) if t.vectors is None}
+        strings = list(dict.fromkeys(text for texts in wanted.values() for text in texts))
+        if not strings:
+            return list(traces)
+        vectors = self.embed(strings).astype(np.float16)
+        place = {text: n for n, text in enumerate(strings)}
+        return [
+            replace(t, vectors=vectors[[place[text] for text in wanted[n]]], model=self.parts.encoder.model)
+            if wanted.get(n) else t
+            for n, t in enumerate(traces)
+        ]  # fmt: skip
+
+    def _synced(self, scope: Scope) -> tuple[Corpus, _State[Index]]:
+        store = self.parts.store
+        with store.reading():
+            state = self._states.get(scope)
+            if state is None:
+                state = self._states[scope] = _State(self.empty())
+            corpus = self.parts.recall.corpus(scope)
+            seen, fresh, dropped = store.traces(scope, self.name, state.seen)
+        for key in dropped:
+            state.stored.pop(key, None)
+        state.stored.update((trace.key, trace) for trace in fresh)
+        state.seen = max([seen, state.seen])
+        stamp = (id(corpus), corpus.seen, len(corpus))
+        if fresh or dropped or stamp != state.corpus:
+            state.corpus, state.row = stamp, {id: row for row, id in enumerate(corpus.ids)}
+            self._settle(state)
+        return corpus, state
+
+    def _settle(self, state: _State[Index]) -> None:
+        """Tell the index what came to life and what died."""
+        live = {
+            key: t for key, t in state.stored.items()
+            if t.sources and all(id in state.row for id in t.sources) and not self._foreign(t)
+        }  # fmt: skip
+        added = [t for key, t in live.items() if state.live.get(key) is not t]
+        removed = [t for key, t in state.live.items() if live.get(key) is not t]
+        state.live = live
+        if added or removed:
+            self.change(state.index, added, removed)
+        covered = {id for t in live.values() for id in t.sources}
+        state.pending = [id for id in state.row if id not in covered]
