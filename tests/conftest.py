@@ -1,4 +1,4 @@
-"""What all tests share: one numeric thread, and a small memory whose clock stands still."""
+"""What all tests share: one numeric thread, a small memory whose clock stands still, a scripted language model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mnemos import FixedClock, Memory, Settings
+from llm_server import Endpoint
+from mnemos import FixedClock, LanguageModel, Memory, Settings
 
 
 @pytest.fixture
@@ -24,3 +25,20 @@ def memory(tmp_path: Path, clock: FixedClock) -> Iterator[Memory]:
     """A memory that works by words alone, in a fresh folder."""
     with Memory(tmp_path / "m.mnemos", embedder=None, clock=clock, seed=1, settings=Settings()) as made:
         yield made
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    """A chat endpoint on this machine; script it with `says`, `then` or `by`."""
+    made = Endpoint()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def model(endpoint: Endpoint) -> Iterator[LanguageModel]:
+    """A model at `endpoint` that never really waits."""
+    pytest.importorskip("openai", reason="the extra 'llm' is not installed")
+    made = LanguageModel("toy", base_url=endpoint.url, api_key="sk-canary-0123456789", timeout=5, sleep=lambda _: None)
+    yield made
+    made.close()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from llm_server import Endpoint
 from mnemos import FixedClock, LanguageModel, Memory
 from mnemos.core.errors import EndpointError, MissingExtra
 from mnemos.text import NOT_IN_MEMORY
@@ -18,63 +16,6 @@ from mnemos.text import NOT_IN_MEMORY
 pytest.importorskip("openai", reason="the extra 'llm' is not installed")
 
 _KEY = "sk-canary-0123456789"
-
-
-class Endpoint:
-    """Answers every chat request with `body` and `status`; keeps what was asked."""
-
-    def __init__(self) -> None:
-        self.status = 200
-        self.body: bytes = b""
-        self.asked: list[dict[str, Any]] = []
-        self.keys: list[str] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                outer.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                outer.keys.append(self.headers.get("Authorization", ""))
-                self.send_response(outer.status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("x-should-retry", "false")
-                self.send_header("Content-Length", str(len(outer.body)))
-                self.end_headers()
-                self.wfile.write(outer.body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-
-    def says(self, text: str | None, tokens: int = 42) -> None:
-        self.body = json.dumps({
-            "id": "1", "object": "chat.completion", "created": 0, "model": "toy",
-            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
-            "usage": {"prompt_tokens": tokens - 2, "completion_tokens": 2, "total_tokens": tokens},
-        }).encode()  # fmt: skip
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-@pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    made = Endpoint()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def model(endpoint: Endpoint) -> Iterator[LanguageModel]:
-    made = LanguageModel("toy", base_url=endpoint.url, api_key=_KEY, timeout=5)
-    yield made
-    if made._client is not None:
-        made._client.close()
 
 
 @pytest.fixture
@@ -163,14 +104,13 @@ def test_a_failing_endpoint_is_one_error_of_ours_without_the_key(
     assert len(knowing.list()) == 2
 
 
-def test_an_endpoint_that_is_not_there_is_our_error(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    import openai
-
-    model = LanguageModel("toy", base_url="http://127.0.0.1:9/v1", api_key=_KEY, timeout=1)
-    model._client = openai.OpenAI(base_url="http://127.0.0.1:9/v1", api_key=_KEY, timeout=1, max_retries=0)
+def test_an_endpoint_that_is_not_there_is_our_error_after_all_attempts() -> None:
+    waits: list[float] = []
+    model = LanguageModel("toy", base_url="http://127.0.0.1:9/v1", api_key=_KEY, timeout=1, sleep=waits.append)
     with pytest.raises(EndpointError, match="is the endpoint up"):
         model.chat([{"role": "user", "content": "hello"}])
-    model._client.close()
+    model.close()
+    assert waits == [0.5, 1.0, 2.0]
 
 
 def test_a_model_without_key_and_endpoint_is_our_error(monkeypatch: pytest.MonkeyPatch) -> None:

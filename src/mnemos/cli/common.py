@@ -39,6 +39,15 @@ EmbedderOption = Annotated[
         help="auto, none, minilm, fast or openai:<model>. Default: MNEMOS_EMBEDDER, or auto.",
     ),
 ]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME",
+        help="How it derives and recalls: mnemos, hipporag2, amem, memgas, memorybank, caim or mem_alpha. "
+        "Default: MNEMOS_RECIPE, or mnemos.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, times in ISO 8601 (UTC).")]
 SessionOption = Annotated[str | None, typer.Option("--session", help="Of this conversation.", rich_help_panel=_WHICH)]
 SpeakerOption = Annotated[str | None, typer.Option("--speaker", help="Said by this person.", rich_help_panel=_WHICH)]
@@ -73,12 +82,15 @@ MetaOption = Annotated[
 
 
 @contextmanager
-def memory_at(store: Path | None, embedder: str | None = None, *, create: bool = False) -> Iterator[Memory]:
+def memory_at(
+    store: Path | None, embedder: str | None = None, recipe: str | None = None, *, create: bool = False
+) -> Iterator[Memory]:
     """The memory that a command works on, open.
 
     Args:
         store: its file; the configured one if None.
         embedder: its name; the configured one if None.
+        recipe: its name; the configured one if None, the default where there is no embedder.
         create: make the file if there is none. Reading never does: a mistyped path is told, not made.
 
     Raises:
@@ -86,6 +98,7 @@ def memory_at(store: Path | None, embedder: str | None = None, *, create: bool =
     """
     from mnemos.core.config import Settings
     from mnemos.text.memory import Memory
+    from mnemos.text.recipes import DEFAULT
 
     settings = Settings()
     path = store or settings.path
@@ -99,7 +112,8 @@ def memory_at(store: Path | None, embedder: str | None = None, *, create: bool =
     if chosen == "none":  # asked for: no news
         log.setLevel(logging.ERROR)
     try:
-        memory = Memory(path, embedder=chosen, settings=settings)
+        wanted = recipe or (DEFAULT if chosen == "none" else settings.recipe)
+        memory = Memory(path, embedder=chosen, recipe=wanted, settings=settings)
     finally:
         log.setLevel(level)
     with memory:

@@ -14,6 +14,7 @@ from mnemos.cli.common import (
     Id,
     JsonOption,
     KindOption,
+    RecipeOption,
     SessionOption,
     SinceOption,
     SpeakerOption,
@@ -161,13 +162,14 @@ def consolidate(
     user: UserOption = "",
     agent: AgentOption = "",
     embedder: EmbedderOption = None,
+    recipe: RecipeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tidy up: embed what has no vector, merge copies, sum up sessions, let go what has expired.
 
     Example: mnemos consolidate
     """
-    with memory_at(store, embedder) as memory:
+    with memory_at(store, embedder, recipe) as memory:
         done = memory.consolidate(user=user, agent=agent, progress=message)
     if as_json:
         print_json(asdict(done))

@@ -17,6 +17,7 @@ from mnemos.cli.common import (
     AgentOption,
     EmbedderOption,
     JsonOption,
+    RecipeOption,
     StoreOption,
     UserOption,
     memory_at,
@@ -52,13 +53,14 @@ def stats(
     user: UserOption = "",
     agent: AgentOption = "",
     embedder: EmbedderOption = None,
+    recipe: RecipeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Count the memories by kind, and say how big file and index are.
 
     Example: mnemos stats --user ada
     """
-    with memory_at(store, embedder) as memory:
+    with memory_at(store, embedder, recipe) as memory:
         data = memory.stats(user=user, agent=agent)
         scopes = [
             {
@@ -75,7 +77,8 @@ def stats(
     console = screen()
     kinds = data.pop("records")
     sizes = {name: f"{data.pop(name):,}" for name in ("file_bytes", "index_bytes")}
-    print_mapping(console, {**data, "embedder": data["embedder"] or "none", "hidden": str(data["hidden"]), **sizes})
+    told = {"embedder": data["embedder"] or "none", "hidden": str(data["hidden"]), "pending": str(data["pending"])}
+    print_mapping(console, {**data, **told, **sizes})
     made = table("kind", "records")
     for kind, count in kinds.items():
         row(made, kind, count)

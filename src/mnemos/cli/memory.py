@@ -15,6 +15,7 @@ from mnemos.cli.common import (
     JsonOption,
     KindOption,
     MetaOption,
+    RecipeOption,
     SessionOption,
     SinceOption,
     SpeakerOption,
@@ -74,6 +75,7 @@ def add(
     user: UserOption = "",
     agent: AgentOption = "",
     embedder: EmbedderOption = None,
+    recipe: RecipeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remember one text.
@@ -82,7 +84,7 @@ def add(
     """
     if text == "-":
         text = _stdin()
-    with memory_at(store, embedder, create=True) as memory:
+    with memory_at(store, embedder, recipe, create=True) as memory:
         id = memory.add(
             text,
             user=user,
@@ -143,6 +145,7 @@ def search(
     user: UserOption = "",
     agent: AgentOption = "",
     embedder: EmbedderOption = None,
+    recipe: RecipeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the memories that best answer a query, each with its reasons.
@@ -150,7 +153,7 @@ def search(
     Example: mnemos search "Where does Ada live?" -k 3 --since 2025-01-01
     """
     chosen = filters(session, speaker, since, until, kind, as_of)
-    with memory_at(store, embedder) as memory:
+    with memory_at(store, embedder, recipe) as memory:
         hits = memory.search(query, k, user=user, agent=agent, explain=explain, **chosen)
         if as_json:
             print_json([hit.as_dict() for hit in hits])
@@ -173,6 +176,7 @@ def ask(
     user: UserOption = "",
     agent: AgentOption = "",
     embedder: EmbedderOption = None,
+    recipe: RecipeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Answer a question from memory, with the memories that the answer rests on (★).
@@ -182,7 +186,7 @@ def ask(
     Example: mnemos ask "Where did Ada live?" --as-of 2024-06-01
     """
     chosen = filters(session, speaker, since, until, kind, as_of)
-    with memory_at(store, embedder) as memory:
+    with memory_at(store, embedder, recipe) as memory:
         answer = memory.ask(question, k, user=user, agent=agent, **chosen)
         if as_json:
             print_json(answer.as_dict())

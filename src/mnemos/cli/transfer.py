@@ -17,6 +17,7 @@ from mnemos.cli.common import (
     AgentOption,
     EmbedderOption,
     JsonOption,
+    RecipeOption,
     StoreOption,
     UserOption,
     memory_at,
@@ -58,6 +59,7 @@ def import_(
     user: UserOption = "",
     agent: AgentOption = "",
     embedder: EmbedderOption = None,
+    recipe: RecipeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Bring in conversations or documents from a file, or a whole memory from an export.
@@ -76,7 +78,7 @@ def import_(
     total = sum(
         1 for _ in importer.read(path, lambda _: None)
     )  # a file that cannot be read is told before anything is written
-    with memory_at(store, embedder, create=True) as memory:
+    with memory_at(store, embedder, recipe, create=True) as memory:
         before = _count(memory, user, agent)
         try:
             read = load(memory, importer.read(path, skipped.append), total, user=user, agent=agent)

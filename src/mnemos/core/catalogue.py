@@ -26,6 +26,12 @@ T = TypeVar("T")
 
 _MODULES = (
     "mnemos.text.memory",
+    "mnemos.text.reason.coat",
+    "mnemos.text.reason.olagpt",
+    "mnemos.text.recipes.amem",
+    "mnemos.text.recipes.caim",
+    "mnemos.text.recipes.memgas",
+    "mnemos.text.recipes.memorybank",
     "mnemos.learn.muon",
     "mnemos.state.mixers.titans",
     "mnemos.state.mixers.miras",
