@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mnemos import FixedClock, Memory, Policy
+from mnemos.core.clock import SystemClock
 from mnemos.core.errors import InvalidInput
+from mnemos.text.records import Kind, Record, Scope
+from mnemos.text.retention import note_use
 
 _DAY = 86400.0
 _strengths = st.floats(0.1, 1000)
@@ -54,6 +58,8 @@ def test_without_a_policy_nothing_fades() -> None:
         {"strength": 0}, {"strength": -1}, {"strength": math.nan}, {"strength": math.inf},
         {"strength": "5"}, {"ttl": 0},
         {"ttl": -5}, {"threshold": 0}, {"threshold": 1}, {"gain": -1}, {"gain": math.nan}, {"gain": math.inf},
+        {"seed": -1, "strength": 5}, {"seed": 0.5, "strength": 5}, {"seed": True, "strength": 5}, {"seed": 0},
+        {"budget": -1, "strength": 5}, {"budget": 1.5, "strength": 5}, {"budget": 10},
     ],
 )  # fmt: skip
 def test_a_number_out_of_range_is_refused_by_name(fields: dict[str, Any]) -> None:
@@ -171,3 +177,130 @@ def test_retain_changes_only_what_it_is_told(steps: list[str]) -> None:
                 hold = step == "hold"
                 kept = memory.retain(id, hold=hold).retention
             assert (kept.pin, kept.hold, kept.expires_at) == (pin, hold, None)
+
+
+# -- by chance, and over a budget ----------------------------------------------------------
+
+
+def _idle(count: int) -> list[Record]:
+    return [Record(f"{n:06d}", Kind.NOTE, "", recorded_at=0.0) for n in range(count)]
+
+
+def _swept(every: int, records: list[Record], policy: Policy) -> list[str]:
+    """Ids left after ten days, with a sweep every `every` days."""
+    for day in range(every, 11, every):
+        gone = {record.id for record in policy.fading(records, {}, day * _DAY)}
+        records = [record for record in records if record.id not in gone]
+    return [record.id for record in records]
+
+
+@pytest.mark.parametrize("strength", [3.0, 8.0])
+def test_by_chance_as_many_survive_as_the_curve_says_however_often_one_sweeps(strength: float) -> None:
+    n, expected = 8_000, math.exp(-10 / strength)
+    error = math.sqrt(expected * (1 - expected) / n)
+    swept = [_swept(every, _idle(n), Policy(strength=strength, seed=7)) for every in (1, 2, 5, 10)]
+    assert abs(len(swept[0]) / n - expected) < 3 * error
+    assert swept == [swept[0]] * 4
+    # what the published code does fails here: it draws with the whole of R at every sweep
+    draw = random.Random(0)
+    naive = sum(all(draw.random() < math.exp(-day / strength) for day in range(1, 11)) for _ in range(n))
+    assert abs(naive / n - math.exp(-55 / strength)) < 3 * error + 1e-3
+    assert naive / n < expected / 2
+
+
+def test_by_chance_a_hundred_thousand_idle_records_follow_the_curve() -> None:
+    n, expected = 100_000, math.exp(-10 / 5)
+    left = len(_swept(10, _idle(n), Policy(strength=5, seed=1)))
+    assert abs(left / n - expected) < 3 * math.sqrt(expected * (1 - expected) / n)
+
+
+def test_after_a_use_chance_begins_anew_with_the_stronger_curve() -> None:
+    n, policy = 8_000, Policy(strength=2, gain=3, seed=3)
+    used = {record.id: (1, 4 * _DAY) for record in _idle(n)}
+    assert policy.fading(_idle(n), used, 4 * _DAY) == []
+    expected = math.exp(-6 / 5)
+    left = n - len(policy.fading(_idle(n), used, 10 * _DAY))
+    assert abs(left / n - expected) < 3 * math.sqrt(expected * (1 - expected) / n)
+
+
+def test_the_same_seed_forgets_the_same_and_another_seed_others() -> None:
+    first, same, other = (_swept(10, _idle(500), Policy(strength=5, seed=seed)) for seed in (1, 1, 2))
+    assert first == same
+    assert first != other
+
+
+def test_by_the_wall_clock_it_is_as_by_a_clock_that_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def left(name: str, clock: Any, advance: Any) -> list[str]:
+        with Memory(tmp_path / name, embedder=None, clock=clock, seed=1) as memory:
+            memory.add([f"note {n}" for n in range(60)])
+            memory.set_policy(Policy(strength=5, seed=0, budget=20))
+            advance(5 * _DAY)
+            memory.consolidate()
+            return [record.text for record in memory.list()]
+
+    fixed, wall = FixedClock("2025-01-01"), FixedClock("2025-01-01")
+    monkeypatch.setattr("time.time", wall.now)
+    by_fixed = left("fixed", fixed, fixed.advance)
+    assert left("wall", SystemClock(), wall.advance) == by_fixed
+    assert 0 < len(by_fixed) <= 20
+
+
+@given(st.integers(0, 12), st.dictionaries(st.integers(0, 9), st.tuples(st.integers(1, 5), st.floats(0, 9))))
+def test_over_a_budget_the_lowest_retention_goes_first(budget: int, uses: dict[int, tuple[int, float]]) -> None:
+    records = [Record(f"{n}", Kind.NOTE, "", recorded_at=n * _DAY / 10) for n in range(10)]
+    used = {str(n): (count, records[n].recorded_at + days * _DAY) for n, (count, days) in uses.items()}
+    policy = Policy(strength=5, gain=5, threshold=1e-300, budget=budget)
+    gone = {record.id for record in policy.fading(records, used, 20 * _DAY)}
+    assert len(gone) == max(0, 10 - budget)
+
+    def kept(record: Record) -> float:
+        count, last = used.get(record.id, (0, record.recorded_at))
+        return policy.retention(20 * _DAY - last, count)
+
+    most = max((kept(r) for r in records if r.id in gone), default=0)
+    assert all(kept(r) >= most for r in records if r.id not in gone)
+
+
+def test_a_budget_tells_apart_what_has_long_faded_to_nothing() -> None:
+    old, older = Record("a", Kind.NOTE, "", recorded_at=_DAY), Record("b", Kind.NOTE, "", recorded_at=0.0)
+    policy = Policy(strength=0.001, threshold=5e-324, budget=1)
+    assert policy.retention(1e5 * _DAY, 0) == 0.0
+    assert policy.fading([old, older], {}, _DAY) == [older]
+
+
+def test_pins_and_holds_count_in_the_budget_and_stay(memory: Memory, clock: FixedClock) -> None:
+    ids = memory.add([f"note {n}" for n in range(6)])
+    memory.retain(ids[0], pin=True)
+    memory.retain(ids[1], hold=True)
+    memory.set_policy(Policy(strength=5, budget=3))
+    clock.advance(_DAY)
+    assert memory.consolidate().faded == 3
+    assert [r.id for r in memory.list()] == [ids[0], ids[1], ids[5]]
+    assert memory.restore(ids[4]) == ids[4]
+
+
+@given(_strengths, st.integers(0, 20), _ages, _ages)
+def test_of_two_records_of_one_age_the_used_one_is_ahead_at_every_later_time(
+    strength: float, uses: int, since: float, later: float
+) -> None:
+    policy = Policy(strength=strength, gain=1)
+    assert policy.retention(later, uses + 1) >= policy.retention(since + later, uses)
+
+
+def test_a_use_leaves_all_other_records_bit_for_bit_as_they_were(memory: Memory, clock: FixedClock) -> None:
+    ids = memory.add([f"note {n}" for n in range(5)])
+    note_use(memory._store, ids, clock.now())
+    clock.advance(1234.5678)
+    before = memory._store.uses(ids)
+    note_use(memory._store, ids[2:3], clock.now())
+    after = memory._store.uses(ids)
+    assert after == {**before, ids[2]: (2, clock.now())}
+
+
+def test_a_policy_comes_back_from_the_file_as_it_was_set(tmp_path: Path) -> None:
+    policy = Policy(strength=2.5, gain=1, seed=4, budget=99, ttl=1e6, quarantine=("web",))
+    with Memory(tmp_path / "m", embedder=None, clock=FixedClock("2025-01-01"), seed=1) as memory:
+        memory.set_policy(policy, user="ada")
+    with Memory(tmp_path / "m", embedder=None, clock=FixedClock("2025-01-01"), seed=1) as memory:
+        assert Policy.load(memory._store, Scope("ada")) == policy
+        assert Policy.load(memory._store, Scope()) == Policy()

@@ -44,7 +44,7 @@ def test_content_decides(put, name, value, format):
     ("name", "value", "why"),
     [
         ("a.jsonl", "", "empty"),
-        ("a.json", "{}", "chatgpt .*claude .*locomo .*longmemeval .*jsonl .*text "),
+        ("a.json", "{}", "chatgpt .*claude .*locomo .*longmemeval .*memorybank .*jsonl .*text "),
         ("a.png", b"\x89PNG\0", "no format known"),
         ("a.txt", b"a\0b", "no format known"),
         ("a.xz", b"\xfd7zXZ\x00damage", "damaged"),
@@ -60,7 +60,7 @@ def test_what_fits_nothing_is_told_so(put, name, value, why):
 def test_a_named_format_is_taken_at_its_word_and_a_wrong_name_lists_them(put):
     path = put("a.bin", b"\0")
     assert detect(path, "claude").name == "claude"
-    with pytest.raises(NotFound, match="chatgpt, claude, locomo, longmemeval, jsonl, text"):
+    with pytest.raises(NotFound, match="chatgpt, claude, locomo, longmemeval, memorybank, jsonl, text"):
         detect(path, "word")
 
 

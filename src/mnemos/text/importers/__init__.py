@@ -16,6 +16,7 @@ from mnemos.text.importers.chats import ChatGPT, Claude
 from mnemos.text.importers.jsonl import Jsonl
 from mnemos.text.importers.locomo import Locomo
 from mnemos.text.importers.longmemeval import LongMemEval
+from mnemos.text.importers.memorybank import MemoryBankLog
 from mnemos.text.importers.plain import Text
 
 __all__ = ["Importer", "Skipped", "detect", "importers"]
@@ -23,7 +24,7 @@ __all__ = ["Importer", "Skipped", "detect", "importers"]
 
 def importers() -> dict[str, Importer]:
     """Every importer by name, in the order in which they are asked: the most particular first."""
-    known: tuple[Importer, ...] = (ChatGPT(), Claude(), Locomo(), LongMemEval(), Jsonl(), Text())
+    known: tuple[Importer, ...] = (ChatGPT(), Claude(), Locomo(), LongMemEval(), MemoryBankLog(), Jsonl(), Text())
     return {importer.name: importer for importer in known}
 
 
