@@ -173,7 +173,7 @@ class Memory(MemoryFile):
                     return ids
                 derived = derived_writes(writes, scope, self._store, self._encoder, self._ids, now, stated)
                 self._store.commit(self._operation(OperationKind.ADD, scope), [*writes, *derived])
-            if self._recipe:
+            if self._recipe and any(write.record.kind in self._recipe.kinds for write in writes):
                 self._recipe.absorb(scope)
         return ids
 
@@ -275,10 +275,10 @@ class Memory(MemoryFile):
         where = self._filter(user, agent, filters)
         k = counted(k, "k")
         text, vector, now = self._asked(question)
-        found = self._recall.search(text, vector, where, max(k, _READ), now)
         if self._recipe and vector is not None:
-            hits = self._recipe.search(text, vector, where, max(k, _READ), now, explain=False)
-            found = replace(found, hits=hits)
+            found = self._recipe.found(text, vector, where, max(k, _READ), now)
+        else:
+            found = self._recall.search(text, vector, where, max(k, _READ), now)
         self._guard.gave(where.scope, ((hit.id, hit.text) for hit in found.hits))
         answer = asking.answer(question, found, self._store, self._recall, self._encoder, where, now, self._llm)
         return replace(answer, hits=answer.hits[:k])

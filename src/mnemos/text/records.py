@@ -40,6 +40,8 @@ class Kind(StrEnum):
 
 VERBATIM = (Kind.TURN, Kind.PASSAGE, Kind.NOTE)
 """Kinds that hold what was said; the default of `search` and `list`."""
+KIND_NUMBER = {kind: number for number, kind in enumerate(Kind)}
+"""What a kind is in a column of the index."""
 
 
 class EdgeKind(StrEnum):

@@ -144,6 +144,11 @@ def reference_forward(weights: Mapping[str, NDArray[Any]], x: NDArray[Any]) -> V
     Returns:
         Unit vectors [B, 384].
     """
+    return normalised(reference_states(weights, x).mean(1))
+
+
+def reference_states(weights: Mapping[str, NDArray[Any]], x: NDArray[Any], layers: int = LAYERS) -> NDArray[Any]:
+    """What the tokens are after the first `layers` layers, [B, T, 384]; arguments as in `reference_forward`."""
     from scipy.special import erf
 
     def dense(x: NDArray[Any], name: str) -> NDArray[Any]:
@@ -160,7 +165,7 @@ def reference_forward(weights: Mapping[str, NDArray[Any]], x: NDArray[Any]) -> V
         return x.reshape(*x.shape[:2], HEADS, -1).transpose(0, 2, 1, 3)
 
     x = norm(x, "embeddings.LayerNorm")
-    for layer in (f"encoder.layer.{i}." for i in range(LAYERS)):
+    for layer in (f"encoder.layer.{i}." for i in range(layers)):
         q, k, v = (heads(dense(x, f"{layer}attention.self.{part}")) for part in ("query", "key", "value"))
         scores = q @ k.transpose(0, 1, 3, 2) / q.dtype.type(np.sqrt(DIM // HEADS))
         scores = np.exp(scores - scores.max(-1, keepdims=True))
@@ -169,7 +174,7 @@ def reference_forward(weights: Mapping[str, NDArray[Any]], x: NDArray[Any]) -> V
         h = dense(x, layer + "intermediate.dense")
         h = h * (1 + erf(h / h.dtype.type(np.sqrt(2)))) / 2  # the exact GELU, as in training
         x = norm(dense(h, layer + "output.dense") + x, layer + "output.LayerNorm")
-    return normalised(x.mean(1))
+    return x
 
 
 class WordPieces:

@@ -49,26 +49,40 @@ def open_graph(weights: Path, precision: Precision, cache_dir: Path) -> Callable
     Raises:
         MissingExtra: onnxruntime is not installed, or the graph must be composed and onnx is not.
     """
+    return _opened(f"minilm-{precision}-v{VERSION}", weights, cache_dir, lambda: compose(weights, precision))
+
+
+def open_states(weights: Path, precision: Precision, cache_dir: Path, layers: int) -> Callable[[Vectors], Vectors]:
+    """The first `layers` layers as a function from [B, T, 384] to tokens [B, T, 384]: a graph of its own.
+
+    Raises:
+        MissingExtra: as `open_graph`.
+    """
+    name = f"minilm-states{layers}-{precision}-v{VERSION}"
+    return _opened(name, weights, cache_dir, lambda: compose(weights, precision, layers))
+
+
+def _opened(name: str, weights: Path, cache_dir: Path, composed: Callable[[], bytes]) -> Callable[[Vectors], Vectors]:
     if not installed("onnxruntime"):
         raise MissingExtra("the ONNX embedder", "local")
-    path = cache_dir / f"minilm-{precision}-v{VERSION}-{fingerprint(weights)}.onnx.sealed"
+    path = cache_dir / f"{name}-{fingerprint(weights)}.onnx.sealed"
     model = read_sealed(path)
     session = _session(model) if model is not None else None
     if session is None:
-        model = compose(weights, precision)
+        model = composed()
         session = _session(model, strict=True)
         write_sealed(path, model)
     run = session.run
 
     def forward(x: Vectors) -> Vectors:
-        vectors: Vectors = run(None, {"x": x})[0]
-        return vectors
+        result: Vectors = run(None, {"x": x})[0]
+        return result
 
     return forward
 
 
-def compose(weights: Path, precision: Precision) -> bytes:
-    """The serialized ONNX model.
+def compose(weights: Path, precision: Precision, layers: int | None = None) -> bytes:
+    """The serialized ONNX model: unit vectors, or the tokens after `layers` layers.
 
     Raises:
         MissingExtra: onnx is not installed.
@@ -78,15 +92,19 @@ def compose(weights: Path, precision: Precision) -> bytes:
     from safetensors.numpy import load_file
 
     tensors = load_file(weights)
-    build, output = _network(tensors, _calibrate(tensors, weights) if precision == "int8" else None)
+    build, output = _network(tensors, _calibrate(tensors, weights) if precision == "int8" else None, layers)
     return build.model([output])
 
 
-def _network(tensors: Mapping[str, Vectors], peaks: Mapping[str, Vectors] | None) -> tuple[_Builder, str]:
+def _network(
+    tensors: Mapping[str, Vectors], peaks: Mapping[str, Vectors] | None, layers: int | None = None
+) -> tuple[_Builder, str]:
     build = _Builder(peaks)
     x = build.norm("x", tensors, "embeddings.LayerNorm")
-    for i in range(LAYERS):
+    for i in range(LAYERS if layers is None else layers):
         x = _layer(build, tensors, f"encoder.layer.{i}.", x)
+    if layers is not None:
+        return build, x
     pooled = build.op("ReduceMean", x, axes=[1], keepdims=0)
     return build, build.op("LpNormalization", pooled, axis=-1, p=2)
 

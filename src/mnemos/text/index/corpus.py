@@ -18,7 +18,7 @@ from mnemos.core.clock import Time
 from mnemos.text.encode.analyse import Trait
 from mnemos.text.index.lexical import Postings
 from mnemos.text.index.vectors import Vectors
-from mnemos.text.records import Filter, Kind, Scope
+from mnemos.text.records import KIND_NUMBER, Filter, Kind, Scope
 from mnemos.text.store.base import Columns, Store
 
 _FOREVER = np.inf
@@ -107,7 +107,7 @@ class Corpus:
         added: dict[str, NDArray[Any]] = {
             "version": np.array(fresh.version, np.int64),
             "seq": np.array(fresh.seq, np.int64),
-            "kind": np.array([_KIND[Kind(k)] for k in fresh.kind], np.int8),
+            "kind": np.array([KIND_NUMBER[Kind(k)] for k in fresh.kind], np.int8),
             "session": self.sessions.codes(fresh.session),
             "speaker": self.speakers.codes(fresh.speaker),
             "at": _times(fresh.at, np.nan),
@@ -187,7 +187,7 @@ class Corpus:
         keep = np.ones(len(self), bool)
         c = self.columns
         if set(where.kinds) != set(self.kinds):
-            keep &= np.isin(c["kind"], [_KIND[k] for k in where.kinds])
+            keep &= np.isin(c["kind"], [KIND_NUMBER[k] for k in where.kinds])
         if where.session is not None:
             keep &= c["session"] == self.sessions.get(where.session)
         if where.speaker is not None:
@@ -241,7 +241,6 @@ class _Names:
         return np.array([self._codes[name] for name in names], np.int32)
 
 
-_KIND = {kind: number for number, kind in enumerate(Kind)}
 _COLUMNS = {
     "version": np.int64, "seq": np.int64, "kind": np.int8, "session": np.int32, "speaker": np.int32,
     "at": np.float64, "valid_from": np.float64, "valid_to": np.float64, "expires_at": np.float64,

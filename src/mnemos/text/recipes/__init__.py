@@ -11,9 +11,10 @@ from typing import Any
 
 from mnemos.core.errors import InvalidInput
 from mnemos.text.recipes.base import Parts, Recipe
+from mnemos.text.recipes.default import Mnemos
 
 DEFAULT = "mnemos"
-"""The recipe of a memory that names none: what the library's own recall does, without traces."""
+"""The recipe of a memory that names none."""
 _HOMES = {
     "hipporag2": "mnemos.text.recipes.hipporag2:HippoRAG2",
     "amem": "mnemos.text.recipes.amem:AMem",
@@ -29,15 +30,15 @@ def recipe_names() -> list[str]:
     return [DEFAULT, *_HOMES]
 
 
-def make_recipe(name: str, parts: Parts) -> Recipe[Any] | None:
-    """The recipe `name`, wired from `parts`; None for the default.
+def make_recipe(name: str, parts: Parts) -> Recipe[Any] | Mnemos | None:
+    """The recipe `name`, wired from `parts`; None for the default without an embedder, which recalls by words.
 
     Raises:
         InvalidInput: no such recipe; the message offers the nearest names.
         MissingExtra: it needs an embedder, and there is none.
     """
     if name == DEFAULT:
-        return None
+        return Mnemos(parts) if parts.encoder.embedder else None
     if name not in _HOMES:
         near = get_close_matches(str(name), recipe_names(), n=3) or recipe_names()
         raise InvalidInput(f"there is no recipe {name!r}: try {', '.join(near)}")
@@ -46,4 +47,4 @@ def make_recipe(name: str, parts: Parts) -> Recipe[Any] | None:
     return made
 
 
-__all__ = ["DEFAULT", "Parts", "Recipe", "make_recipe", "recipe_names"]
+__all__ = ["DEFAULT", "Mnemos", "Parts", "Recipe", "make_recipe", "recipe_names"]

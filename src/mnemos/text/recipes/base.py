@@ -27,8 +27,8 @@ from mnemos.text.index.lexical import saturate
 from mnemos.text.llm import LanguageModel
 from mnemos.text.recall import query as reading
 from mnemos.text.recall.query import Query
-from mnemos.text.recall.search import Recall
-from mnemos.text.records import Filter, Kind, Record, Scope
+from mnemos.text.recall.search import Found, Recall
+from mnemos.text.records import KIND_NUMBER, VERBATIM, Filter, Kind, Record, Scope
 from mnemos.text.results import Hit
 from mnemos.text.store import Store, Trace
 from mnemos.text.write import Encoder
@@ -110,7 +110,7 @@ class _State(Generic[Index]):
     """Which state of the corpus `row` is of."""
     row: dict[str, int] = field(default_factory=dict)
     pending: list[str] = field(default_factory=list)
-    """Ids of visible records that no live trace comes from, in order of adding."""
+    """Ids of visible records of the recipe's kinds that no live trace comes from, in order of adding."""
 
 
 class Recipe(ABC, Generic[Index]):
@@ -121,6 +121,8 @@ class Recipe(ABC, Generic[Index]):
     """
 
     name: ClassVar[str]
+    kinds: tuple[Kind, ...] = VERBATIM
+    """Kinds of records that traces are derived from."""
 
     def __init__(self, parts: Parts) -> None:
         if parts.encoder.embedder is None:
@@ -202,6 +204,11 @@ class Recipe(ABC, Generic[Index]):
                 admitted = corpus.mask(where, now)
                 sought = Sought(text, vector, where, k, now, explain, corpus, state.row, admitted)
                 return self.seek(sought, state.index)[:k]
+
+    def found(self, text: str, vector: Floats, where: Filter, k: int, now: Time) -> Found:
+        """The hits of `search`, beside how the library's own recall reads the question and how sure it is."""
+        own = self.parts.recall.search(text, vector, where, k, now)
+        return replace(own, hits=self.search(text, vector, where, k, now, explain=False))
 
     def pending(self, scope: Scope) -> int:
         """How many records wait to be derived."""
@@ -291,6 +298,11 @@ class Recipe(ABC, Generic[Index]):
         if fresh or dropped or stamp != state.corpus:
             state.corpus, state.row = stamp, {id: row for row, id in enumerate(corpus.ids)}
             self._settle(state)
+            covered = {id for trace in state.live.values() for id in trace.sources}
+            asked = np.isin(corpus.kind, [KIND_NUMBER[kind] for kind in self.kinds])
+            state.pending = [
+                corpus.ids[row] for row in np.flatnonzero(asked).tolist() if corpus.ids[row] not in covered
+            ]
         return corpus, state
 
     def _settle(self, state: _State[Index]) -> None:
@@ -304,5 +316,3 @@ class Recipe(ABC, Generic[Index]):
         state.live = live
         if added or removed:
             self.change(state.index, added, removed)
-        covered = {id for t in live.values() for id in t.sources}
-        state.pending = [id for id in state.row if id not in covered]

@@ -1,0 +1,177 @@
+"""Every recipe on the same memories and questions: what it finds, and what that costs.
+
+Quality is evidence recall; cost is counted apart from embedding, which is the same machine for all:
+strings embedded and milliseconds per memory, milliseconds per search (the question's vector given),
+bytes on disk, and calls of a language model (none unless one is configured).
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnemos.bench.embeddings import CachedEmbedder
+from mnemos.bench.metrics import ndcg_at, recall_at, reciprocal_rank
+from mnemos.bench.results import Result
+from mnemos.bench.runner import Progress, TaskOptions, task
+from mnemos.bench.sets import Asked, Case, QuestionSet, question_set, set_names
+from mnemos.core.clock import FixedClock
+from mnemos.core.config import Settings
+from mnemos.core.errors import InvalidInput
+from mnemos.text.encode.embedder import Embedder, Vectors, resolve
+from mnemos.text.memory import Memory
+from mnemos.text.recipes import DEFAULT, recipe_names
+
+_DAY = 86400.0
+GIVEN = "hipporag2, given triples"
+"""HippoRAG 2 over triples that a language model made beforehand (`--triples`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipesOptions(TaskOptions):
+    """Options of `recipes`."""
+
+    data: str = "locomo"
+    """The question set: musique, locomo, longmemeval or memorybank."""
+    path: Path | None = None
+    """Your copy of its file; where the set usually lies if unset."""
+    recipes: tuple[str, ...] = ()
+    """Which of them; all if empty."""
+    embedder: str = "minilm"
+    triples: Path | None = None
+    """An OpenIE file in HippoRAG's form, for one more row."""
+
+
+@task(
+    "recipes",
+    summary="Every agent-memory recipe on one question set: quality, latency, bytes, model calls",
+    options=RecipesOptions,
+    plot=("system", "quality"),
+)
+def recipes(options: RecipesOptions, progress: Progress) -> Result:
+    """One row per recipe: recall at several places, rank measures, and what adding and searching cost."""
+    if options.data not in set_names():
+        raise InvalidInput(f"data is {options.data!r}: choose from {', '.join(set_names())}")
+    if unknown := set(options.recipes) - set(recipe_names()):
+        raise InvalidInput(f"there is no recipe {sorted(unknown)[0]!r}: there are {', '.join(recipe_names())}")
+    chosen = question_set(options.data)
+    cases = list(chosen.read(options.path or chosen.path))
+    found = resolve(options.embedder)
+    if found is None:
+        raise InvalidInput(f"embedder is {options.embedder!r}: recipes compare meanings, name one that embeds")
+    names = list(options.recipes or recipe_names())
+    if options.triples is not None:
+        names.append(GIVEN)
+    embedder = _Counted(CachedEmbedder(found))
+    rows = []
+    for number, name in enumerate(names):
+        run = _Run(embedder, chosen)
+        for case in cases:
+            progress(f"{name}: {case.name}", number, len(names))
+            run.case(name, case, options.triples if name == GIVEN else None)
+        rows.append({"system": name, "quality": run.mean(chosen.best), **run.row()})
+    return Result(
+        name="recipes",
+        measures={f"{row['system']} {chosen.best}": row["quality"] for row in rows},
+        rows=rows,
+        config={"data": options.data, "embedder": options.embedder, "quality": chosen.best},
+        size={
+            "memories": sum(len(case.items) for case in cases),
+            "questions": sum(len(case.asked) for case in cases),
+        },
+        seeds=[options.seed],
+    )
+
+
+class _Counted:
+    """An embedder that says how many strings it was asked for, and how long that took."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self.name, self.dim = embedder.name, embedder.dim
+        self.strings, self.seconds = 0, 0.0
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        start = time.perf_counter()
+        vectors = self._embedder.embed(texts)
+        self.seconds += time.perf_counter() - start
+        self.strings += len(texts)
+        return vectors
+
+
+class _Run:
+    """One recipe over all cases of a set."""
+
+    def __init__(self, embedder: _Counted, chosen: QuestionSet) -> None:
+        self._embedder, self._set = embedder, chosen
+        self._scores: dict[str, list[float]] = defaultdict(list)
+        self._search: list[float] = []
+        self._ingest, self._strings, self._bytes, self._items, self._calls = 0.0, 0, 0, 0, 0
+
+    def case(self, name: str, case: Case, triples: Path | None) -> None:
+        last = max((item.at for item in case.items if item.at is not None), default=0.0)
+        recipe = "hipporag2" if name == GIVEN else name
+        clock, settings = FixedClock(last + _DAY), Settings()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "recipes.mnemos"
+            made: Any = {"embedder": self._embedder, "clock": clock, "seed": 0, "settings": settings}
+            ids: list[str] = []
+            if triples is not None:  # given before the recipe looks, which would derive its own
+                from mnemos.text.recipes.hipporag2 import load_openie
+
+                with Memory(path, recipe=DEFAULT, **made) as memory:
+                    ids = memory.add(case.items)
+                    load_openie(memory, triples)
+            with Memory(path, recipe=recipe, **made) as memory:
+                ids = ids or self._add(memory, case)
+                self._ask(memory, case, dict(zip(ids, case.names, strict=True)))
+                model = memory._llm
+                self._calls += model.budget.used.calls if model is not None else 0
+            self._bytes += sum(file.stat().st_size for file in Path(folder).iterdir())
+        self._items += len(case.items)
+
+    def _add(self, memory: Memory, case: Case) -> list[str]:
+        spent, strings, start = self._embedder.seconds, self._embedder.strings, time.perf_counter()
+        ids = memory.add(case.items)
+        self._ingest += time.perf_counter() - start - (self._embedder.seconds - spent)
+        self._strings += self._embedder.strings - strings
+        return ids
+
+    def _ask(self, memory: Memory, case: Case, counts_as: dict[str, str]) -> None:
+        for asked in case.asked:
+            spent, start = self._embedder.seconds, time.perf_counter()
+            hits = memory.search(asked.text, self._set.depth)
+            self._search.append(time.perf_counter() - start - (self._embedder.seconds - spent))
+            self._score(asked, list(dict.fromkeys(counts_as[hit.id] for hit in hits)))
+
+    def _score(self, asked: Asked, ranked: Sequence[str]) -> None:
+        for k in self._set.ks:
+            recall = recall_at(ranked, asked.gold, k)
+            self._scores[f"recall@{k}"].append(recall)
+            if asked.category and f"recall@{k}" == self._set.best:
+                self._scores[f"{asked.category} recall@{k}"].append(recall)
+        self._scores["ndcg@5"].append(ndcg_at(ranked, asked.gold, 5))
+        self._scores["mrr"].append(reciprocal_rank(ranked, asked.gold))
+
+    def mean(self, measure: str) -> float:
+        return round(float(np.mean(self._scores[measure])), 4)
+
+    def row(self) -> dict[str, Any]:
+        """Quality by measure, then costs."""
+        found = {name: self.mean(name) for name in sorted(self._scores, key=lambda n: (" " in n, n))}
+        per = max(self._items, 1)
+        return found | {
+            "strings embedded / memory": round(self._strings / per, 2),
+            "add ms / memory": round(1000 * self._ingest / per, 2),
+            "search p50 ms": round(1000 * float(np.median(self._search)), 2),
+            "search p95 ms": round(1000 * float(np.quantile(self._search, 0.95)), 2),
+            "KB / memory": round(self._bytes / per / 1024, 2),
+            "model calls": self._calls,
+        }

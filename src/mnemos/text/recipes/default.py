@@ -1,0 +1,97 @@
+"""The default recipe: the library's own recall, and for documents an associative walk beside it.
+
+Own recall ranks everything by words, meaning, time and neighbourhood. Where it meets passages of
+documents, HippoRAG 2's walk over local triples ranks them too, and the two take turns: a passage stands
+by the better of its two ranks. They miss different evidence, so turns keep what either finds (measured on
+MuSiQue: recall@2 and @5 above both, where every weighted sum of their scores is below one of them).
+Conversations are untouched by this: their turns carry no triples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.core.clock import Time
+from mnemos.text.recall.search import Found
+from mnemos.text.recipes.base import Parts
+from mnemos.text.records import Filter, Kind, Scope
+from mnemos.text.results import Hit
+
+if TYPE_CHECKING:
+    from mnemos.text.recipes.hipporag2 import HippoRAG2
+
+_PACE = 1.5
+"""Places of the walk's ranking that are taken for one of own recall's."""
+
+
+class Mnemos:
+    """See the module's text; it answers to what `Memory` asks of a `Recipe`."""
+
+    name = "mnemos"
+    kinds = (Kind.PASSAGE,)
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+
+    @cached_property
+    def _walk(self) -> HippoRAG2:
+        from mnemos.text.recipes.hipporag2 import HippoRAG2  # memories without documents never need it
+
+        walk = HippoRAG2(self.parts)
+        walk.kinds = self.kinds
+        return walk
+
+    def absorb(self, scope: Scope, progress: Callable[[int], None] | None = None) -> int:
+        """Derive the triples of new passages; returns how many still wait, because a model failed."""
+        return self._walk.absorb(scope, progress)
+
+    def consolidate(self, scope: Scope, now: Time) -> int:
+        """`absorb`."""
+        return self._walk.consolidate(scope, now)
+
+    def pending(self, scope: Scope) -> int:
+        """How many passages have no triples yet."""
+        return self._walk.pending(scope)
+
+    def search(
+        self, text: str, vector: NDArray[np.float32], where: Filter, k: int, now: Time, explain: bool
+    ) -> list[Hit]:
+        """Own recall's hits; with passages among them, in turns with those of the walk."""
+        return self._found(text, vector, where, k, now, explain).hits
+
+    def found(self, text: str, vector: NDArray[np.float32], where: Filter, k: int, now: Time) -> Found:
+        """The hits of `search`, beside how own recall reads the question and how sure it is."""
+        return self._found(text, vector, where, k, now, explain=False)
+
+    def _found(self, text: str, vector: NDArray[np.float32], where: Filter, k: int, now: Time, explain: bool) -> Found:
+        own = self.parts.recall.search(text, vector, where, k, now, explain=explain)
+        if not any(hit.kind is Kind.PASSAGE for hit in own.hits):
+            return own
+        walked = self._walk.search(text, vector, replace(where, kinds=self.kinds), k, now, explain)
+        return replace(own, hits=in_turns(own.hits, walked)[:k])
+
+
+def in_turns(own: Sequence[Hit], walked: Sequence[Hit]) -> list[Hit]:
+    """Both lists in one, each hit at the better of its two ranks, with the reasons of both.
+
+    Scores are own recall's where it found the hit, and never rise on the way down.
+    """
+    rank = {hit.id: _PACE * n for n, hit in enumerate(own)}
+    for n, hit in enumerate(walked):
+        rank[hit.id] = min(n, rank.get(hit.id, n))
+    mine, theirs = ({hit.id: hit for hit in hits} for hits in (own, walked))
+    lowest, merged = 1.0, []
+    for id in sorted(rank, key=rank.__getitem__):
+        hit = mine.get(id) or theirs[id]
+        lowest = min(lowest, hit.score)
+        both = id in mine and id in theirs
+        why = (*hit.why, *theirs[id].why) if both else hit.why
+        parts = {**hit.parts, **theirs[id].parts} if both else hit.parts
+        merged.append(replace(hit, score=lowest, why=why, parts=parts))
+    return merged

@@ -1,0 +1,302 @@
+"""What HippoRAG 2 walks on: phrases, facts and passages of one scope, with the edges between them.
+
+Kinds of edges are kept apart and summed when walked: `relation` (subject - object, 2 per triple and passage:
+one in each direction), `context` (passage - phrase of its triples, 1), `synonym` (phrase - phrase, their
+cosine, once from each side that lists the other among its nearest).
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.text.graph import Graph
+from mnemos.text.index.corpus import Corpus
+from mnemos.text.store import Trace
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Fact = tuple[str, str, str]
+"""Subject, relation, object; normalised."""
+Key = TypeVar("Key", bound=Hashable)
+
+RELATION, CONTEXT, SYNONYM = "relation", "context", "synonym"
+NEAREST = 100
+"""Synonyms that a phrase lists at most."""
+_BLOCK = 512
+_LONGEST = 400
+"""Characters of a phrase or relation; what is longer is no phrase."""
+
+
+@lru_cache(maxsize=100_000)
+def phrase(text: str) -> str:
+    """The form by which two mentions are one node: NFKC, case-folded, letters and digits of any script only."""
+    if text.isascii():
+        folded = text.lower()
+    else:  # folding can undo normalising: a second round settles it
+        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    # marks belong to their letters: without them Hindi or Thai would fall apart
+    kept = "".join(c if c.isalnum() or (c > "\x7f" and unicodedata.category(c)[0] == "M") else " " for c in folded)
+    return " ".join(kept.split())
+
+
+def facts_of(triples: Any) -> list[Fact]:
+    """The usable facts of a list of triples, normalised, each once.
+
+    Triples come from models and files: whatever is not three strings, or has no subject or object, is dropped.
+    """
+    found: dict[Fact, None] = {}
+    for triple in triples if isinstance(triples, Sequence) and not isinstance(triples, str) else ():
+        if not isinstance(triple, Sequence) or isinstance(triple, str) or len(triple) != 3:
+            continue
+        if not all(isinstance(part, str) and len(part) <= _LONGEST for part in triple):
+            continue
+        subject, relation, obj = (phrase(part) for part in triple)
+        if subject and obj:
+            found[subject, relation, obj] = None
+    return list(found)
+
+
+def phrases_of(facts: Iterable[Fact]) -> list[str]:
+    """Their subjects and objects in order, each once."""
+    return list(dict.fromkeys(part for fact in facts for part in (fact[0], fact[2])))
+
+
+def sentence(fact: Fact) -> str:
+    """The string that a fact is embedded as."""
+    return " ".join(part for part in fact if part)
+
+
+class Shelf(Generic[Key]):
+    """Distinct keys in numbered places, each with a vector and the passages that hold it.
+
+    A place is used again once no passage holds its key. A key keeps the vector it came with first.
+    """
+
+    def __init__(self) -> None:
+        self.place: dict[Key, int] = {}
+        self.keys: list[Key | None] = []
+        self.holders: list[dict[str, None]] = []
+        self._vectors = np.zeros((0, 0), np.float32)
+        self._free: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def add(self, key: Key, vector: NDArray[np.float16], passage: str) -> bool:
+        """Let `passage` hold `key`; True if the key is new."""
+        place = self.place.get(key)
+        if place is not None:
+            self.holders[place][passage] = None
+            return False
+        if self._free:
+            place = self._free.pop()
+            self.keys[place], self.holders[place] = key, {passage: None}
+        else:
+            place = len(self.keys)
+            self.keys.append(key)
+            self.holders.append({passage: None})
+        if place >= len(self._vectors):
+            wider = np.zeros((max(64, 2 * place), len(vector)), np.float32)
+            wider[: len(self._vectors)] = self._vectors
+            self._vectors = wider
+        self._vectors[place] = vector
+        self.place[key] = place
+        return True
+
+    def drop(self, key: Key, passage: str) -> bool:
+        """`passage` no longer holds `key`; True if that was the last one."""
+        place = self.place[key]
+        self.holders[place].pop(passage, None)
+        if self.holders[place]:
+            return False
+        del self.place[key]
+        self.keys[place] = None
+        self._vectors[place] = 0
+        self._free.append(place)
+        return True
+
+    @property
+    def vectors(self) -> Floats:
+        """[places, dim]; zeros where a place is free."""
+        return self._vectors[: len(self.keys)]
+
+    def held_by(self, key: Key) -> list[str]:
+        """The passages that hold `key`."""
+        return list(self.holders[self.place[key]]) if key in self.place else []
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one passage put into the index."""
+
+    facts: list[Fact]
+    phrases: list[str]
+
+
+class KnowledgeIndex:
+    """Phrases, facts and passages with their graph; grows and shrinks by the passage.
+
+    Args:
+        synonymy: cosine from which two phrases mean the same; above 1 for no synonyms.
+    """
+
+    def __init__(self, synonymy: float) -> None:
+        self.synonymy = synonymy
+        self.phrases: Shelf[str] = Shelf()
+        self.facts: Shelf[Fact] = Shelf()
+        self.graph = Graph()
+        self.held: dict[str, Held] = {}
+        self._places: tuple[tuple[int, int, int], Ints] = ((0, -1, -1), np.empty(0, np.int64))
+        self._near: dict[str, dict[str, float]] = {}
+        """The phrases that each phrase lists as its synonyms."""
+
+    def change(self, added: Sequence[Trace], removed: Sequence[Trace]) -> None:
+        """Take the passages of `removed` out and those of `added` in."""
+        gone = [name for trace in removed for name in self._remove(trace.key)]
+        self._without(gone)
+        fresh = [name for trace in added for name in self._add(trace)]
+        self._with(fresh)
+        self._places = ((0, -1, -1), np.empty(0, np.int64))
+
+    def slots(self, corpus: Corpus) -> Ints:
+        """[rows] where the passage of each record is in the graph; -1 for records that are not in it."""
+        state = (id(corpus), corpus.seen, len(corpus))
+        if self._places[0] != state:
+            inside = [row for row, record in enumerate(corpus.ids) if record in self.held]
+            found = np.full(len(corpus), -1, np.int64)
+            found[inside] = self.graph.slots(passage_node(corpus.ids[row]) for row in inside)
+            self._places = (state, found)
+        return self._places[1]
+
+    def _add(self, trace: Trace) -> Iterator[str]:
+        """New phrases of a passage that comes in."""
+        facts = facts_of(trace.body.get("triples"))
+        phrases = phrases_of(facts)
+        if trace.vectors is None or len(trace.vectors) != len(phrases) + len(facts):
+            facts, phrases = [], []  # a passage whose vectors are missing is found by its own
+        self.held[trace.key] = Held(facts, phrases)
+        node = passage_node(trace.key)
+        self.graph.add_node(node, node)
+        if not facts or trace.vectors is None:
+            return
+        ends = [fact for fact in facts if fact[0] != fact[2]]
+        self.graph.add_edges(RELATION, [f[0] for f in ends], [f[2] for f in ends], 2.0, node)
+        self.graph.add_edges(CONTEXT, [node] * len(phrases), phrases, 1.0, node)
+        for fact, vector in zip(facts, trace.vectors[len(phrases) :], strict=True):
+            self.facts.add(fact, vector, trace.key)
+        for name, vector in zip(phrases, trace.vectors, strict=False):
+            if self.phrases.add(name, vector, trace.key):
+                yield name
+
+    def _remove(self, key: str) -> Iterator[str]:
+        """Phrases that go with a passage."""
+        held = self.held.pop(key, Held([], []))
+        for fact in held.facts:
+            self.facts.drop(fact, key)
+        for name in held.phrases:
+            if self.phrases.drop(name, key):
+                yield name
+        self.graph.remove_source(passage_node(key))
+
+    # -- synonyms --------------------------------------------------------------------------
+    # Each phrase lists its nearest; the edges of a list have a source of their own, so that a list can be renewed.
+    # A list with room left is complete, and a full one holds the best: the order of coming and going is irrelevant.
+
+    def _with(self, fresh: Sequence[str]) -> None:
+        """Synonyms of phrases that have come, and they as synonyms of others."""
+        new, changed = set(fresh), dict.fromkeys(fresh)
+        for name, near in self._similar(fresh):
+            self._near[name] = _best(near)
+            for other, cosine in near.items():
+                if other not in new:
+                    mine = self._near.setdefault(other, {})
+                    if len(mine) < NEAREST or cosine >= min(mine.values()):
+                        mine[name] = cosine
+                        self._near[other] = _best(mine)
+                        changed[other] = None
+        for name in changed:
+            self._relist(name)
+
+    def _without(self, gone: Sequence[str]) -> None:
+        """Forget phrases that nothing holds any more."""
+        left, short, changed = set(gone), list[str](), dict[str, None]()
+        for name in gone:
+            listing = self.graph.neighbours(name, [SYNONYM]) if name in self.graph else {}
+            changed.update((str(other), None) for other in listing if other not in left)
+            self.graph.remove_source(_list_of(name))
+            self._near.pop(name, None)
+        for name in changed:
+            near = self._near.get(name, {})
+            if len(near) >= NEAREST and not left.isdisjoint(near):
+                short.append(name)
+            self._near[name] = {other: cosine for other, cosine in near.items() if other not in left}
+        for name, near in self._similar(short):
+            self._near[name] = _best(near)
+        for name in changed:
+            self._relist(name)
+
+    def _similar(self, names: Sequence[str]) -> Iterator[tuple[str, dict[str, float]]]:
+        """Each of `names` with all other phrases that mean the same, and how nearly."""
+        names = [name for name in names if _worded(name)]
+        if self.synonymy > 1 or not names:
+            return
+        vectors, keys = self.phrases.vectors, self.phrases.keys
+        places = np.array([self.phrases.place[name] for name in names], np.int64)
+        for start in range(0, len(places), _BLOCK):
+            block = places[start : start + _BLOCK]
+            # a first look in single precision, then the exact cosine: the same whoever is compared with whom
+            rough = vectors[block] @ vectors.T >= self.synonymy - 1e-3
+            for place, row in zip(block.tolist(), rough, strict=True):
+                found = np.flatnonzero(row)
+                exact = _cosines(vectors[place], vectors[found])
+                near = {
+                    other: cosine
+                    for column, cosine in zip(found.tolist(), exact.tolist(), strict=True)
+                    if column != place and cosine >= self.synonymy and _worded(other := keys[column] or "")
+                }
+                yield str(keys[place]), near
+
+    def _relist(self, name: str) -> None:
+        """Bring the edges of a phrase's list in line with it."""
+        self.graph.remove_source(_list_of(name))
+        near = self._near.get(name)
+        if near:
+            self.graph.add_edges(SYNONYM, [name] * len(near), list(near), list(near.values()), _list_of(name))
+        else:
+            self._near.pop(name, None)
+
+
+def passage_node(key: str) -> str:
+    """A passage's name in the graph; no phrase has a number sign."""
+    return f"#{key}"
+
+
+def _list_of(name: str) -> str:
+    return f"~{name}"
+
+
+def _worded(name: str) -> bool:
+    """Whether it has more than two letters or digits: shorter phrases are near too much."""
+    return len(name.replace(" ", "")) > 2
+
+
+def _best(near: dict[str, float]) -> dict[str, float]:
+    """The nearest of a list that may be too long."""
+    if len(near) <= NEAREST:
+        return near
+    best = sorted(near, key=lambda other: (-near[other], other))[:NEAREST]
+    return {other: near[other] for other in best}
+
+
+def _cosines(one: Floats, others: Floats) -> NDArray[np.float64]:
+    """[n] of one vector with n others, in double precision and the same from either side."""
+    a, b = one.astype(np.float64), others.astype(np.float64)
+    lengths = np.sqrt((a * a).sum()) * np.sqrt((b * b).sum(1))
+    return np.asarray((b * a).sum(1) / np.maximum(lengths, 1e-12))
