@@ -35,7 +35,7 @@ def questions(tmp_path: Path) -> Path:
 
 
 def test_a_row_per_recipe_with_quality_and_costs(questions: Path) -> None:
-    result = run_task("recipes", data="musique", path=questions, recipes=("mnemos", "hipporag2"))
+    result = run_task("recipes", data=("musique",), path=questions, recipes=("mnemos", "hipporag2"))
     assert [row["system"] for row in result.rows] == ["mnemos", "hipporag2"]
     for row in result.rows:
         assert row["recall@5"] == 1.0  # four passages: all come back
@@ -48,6 +48,6 @@ def test_a_row_per_recipe_with_quality_and_costs(questions: Path) -> None:
 
 def test_an_unknown_recipe_or_set_is_refused_before_anything_runs(questions: Path) -> None:
     with pytest.raises(InvalidInput, match="hippo"):
-        run_task("recipes", data="musique", path=questions, recipes=("hippo",))
+        run_task("recipes", data=("musique",), path=questions, recipes=("hippo",))
     with pytest.raises(InvalidInput, match="musique"):
-        run_task("recipes", data="squad")
+        run_task("recipes", data=("squad",))

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from mnemos.core.errors import InvalidInput
 from mnemos.text.encode import openie, openie_model
 from mnemos.text.encode.entities import canonical
-from mnemos.text.encode.minilm import DIM, LAYERS, Inputs, normalised, reference_forward, reference_states
+from mnemos.text.encode.minilm import DIM, Inputs, normalised, reference_forward, reference_states
 from mnemos.text.encode.onnx_graph import open_states
 from mnemos.text.encode.openie import Encoder, Extraction, Extractor, accepted, extract_local, linked
 from mnemos.text.encode.openie_model import Network, all_spans, pair_features, relation_words
@@ -106,8 +106,9 @@ def test_any_text_gives_an_extraction(extractor, text):
     assert all(len(triple) == 3 and triple[0] and triple[1] and triple[2] for triple in found.triples)
 
 
-def test_only_the_beginning_of_a_huge_text_is_read(extractor):
-    head = ("Ann met Bob in Oslo. " * 1000)[: openie.MAX_CHARACTERS]
+def test_only_the_beginning_of_a_huge_text_is_read(extractor, monkeypatch):
+    monkeypatch.setattr(openie, "MAX_CHARACTERS", 1000)
+    head = ("Ann met Bob in Oslo. " * 1000)[:1000]
     assert extractor.extract([head + "Zed lives in Rome. " * 1_000_000]) == extractor.extract([head])
 
 
@@ -154,14 +155,12 @@ def test_the_shipped_weights_are_small_and_no_pickle():
         assert all(np.isfinite(stored[name]).all() for name in stored)
 
 
-def test_the_states_of_all_layers_are_what_the_embedder_pools(weights, cache, sentences, f32):
+def test_the_states_of_all_layers_are_what_the_embedder_pools(weights, sentences, f32):
     tensors, inputs = load_file(weights / "model.safetensors"), Inputs(weights / "model.safetensors")
     for ids in f32.load()[0](sentences)[:4]:
         x = inputs([ids])
         states = reference_states(tensors, x)
         np.testing.assert_allclose(normalised(states.mean(1)), reference_forward(tensors, x), atol=1e-6)
-        graph = open_states(weights / "model.safetensors", "f32", cache, LAYERS)
-        np.testing.assert_allclose(graph(x), states, atol=2e-4)
 
 
 def test_the_graph_of_some_layers_equals_the_reference(weights, cache):

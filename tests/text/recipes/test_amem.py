@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -28,6 +28,7 @@ from mnemos.text.recipes.amem_notes import (
     change_of,
     changed,
     content_of,
+    decide,
     describe,
     embedded,
     read_description,
@@ -265,6 +266,29 @@ def test_the_twin_reads_names_key_words_and_a_central_sentence() -> None:
     text = "Hello there. The harbour of Porto was sold. Kelvin sold the harbour. Bye now."
     assert "harbour" in central_sentence(text)
     assert central_sentence("One only") == "One only"
+
+
+def test_a_tag_is_handed_on_by_most_linked_notes_and_at_least_two() -> None:
+    class Net:
+        notes: ClassVar = {id: Note(id, Attributes(tags=tags)) for id, tags in
+                           {"a": ("x",), "b": ("x",), "c": ("y",), "d": ("y",), "e": ("y",)}.items()}  # fmt: skip
+        links: ClassVar[dict[str, list[str]]] = {"a": ["b", "c"], "b": []}
+
+        def note(self, id: str) -> Note:
+            return self.notes[id]
+
+        def linked(self, id: str) -> list[str]:
+            return self.links[id]
+
+        def sharing(self, note: Note) -> set[str]:
+            return set()
+
+    net = Net()
+    new = Note("n", Attributes(tags=("y",)))
+    change = decide(new, [net.note("a"), net.note("b"), net.note("c")], [0.9, 0.9, 0.1], net)
+    assert change.links == ("a", "b")
+    assert change.tags == ("y", "x")  # a and b
+    assert change.neighbours == {"a": ("", ("x", "y"))}  # n and c of three; b has only n
 
 
 def test_speakers_are_no_keywords() -> None:

@@ -3,7 +3,8 @@
 Sixty topics of twelve notes. Half of the notes of a topic tell who has to do with a thing and give it a name of its
 own; the other half tell something of the thing under that name alone. A question describes the thing by the first
 note, and needs both: only the first shares words with it. Then real conversations: LoCoMo questions with evidence in
-several turns, where links at an equal number of returned notes must not cost more than 0.02.
+several turns, where links at an equal number of returned notes must not cost more than 0.02. How linked notes are
+ordered was chosen on stream 50 and on these conversations; the streams judged here are others.
 
 Source: A-MEM, 2025 (LoCoMo F1, multi-hop, GPT-4o-mini: 27.02; without links and evolution far lower). No language
 model here: the comparison is of evidence recall@10.

@@ -234,10 +234,10 @@ def _judged(rows: Sequence[dict[str, Any]], size: Size) -> Result:
         size={"streams": size.tests, "long streams": size.long_tests, "training streams": size.pool},
         seeds=list(size.seeds),
         claim=Finding(
-            statement="a policy trained with the four rewards answers at least 0.95 on all seeds but one, 0.5 more than "
+            statement="a policy trained with the four rewards answers at least 0.95 on all seeds but one, 0.5 above "
             "inserting everything, and as much on streams 13 times longer; paying 0.4 for compression costs at least "
             "0.1, and so do features that grow with the memory, on the long streams",
-            paper="validation average 0.642 (4B policy), 0.588 (long context), 0.389 (the same memory untrained)",
+            paper="validation average 0.642 (4B policy), 0.588 (long context), 0.389 (untrained)",
             ours=f"accuracy {float(np.mean(trained)):.3f}, long streams {float(np.mean(long)):.3f}",
             baseline=f"insert everything {everything:.3f}; compression at 0.4 {float(np.mean(greedy)):.3f}; unbounded "
             f"sizes on long streams {float(np.mean(unbounded)):.3f}",

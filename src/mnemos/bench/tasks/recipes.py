@@ -38,53 +38,56 @@ GIVEN = "hipporag2, given triples"
 class RecipesOptions(TaskOptions):
     """Options of `recipes`."""
 
-    data: str = "locomo"
-    """The question set: musique, locomo, longmemeval or memorybank."""
+    data: tuple[str, ...] = ("musique", "locomo", "longmemeval", "memorybank")
+    """The question sets."""
     path: Path | None = None
-    """Your copy of its file; where the set usually lies if unset."""
+    """Your copy of the file of one set; where sets usually lie if unset."""
     recipes: tuple[str, ...] = ()
     """Which of them; all if empty."""
     embedder: str = "minilm"
     triples: Path | None = None
-    """An OpenIE file in HippoRAG's form, for one more row."""
+    """An OpenIE file in HippoRAG's form, for one more row where its passages are asked about."""
 
 
 @task(
     "recipes",
-    summary="Every agent-memory recipe on one question set: quality, latency, bytes, model calls",
+    summary="Every agent-memory recipe on question sets: quality, latency, bytes, model calls",
     options=RecipesOptions,
-    plot=("system", "quality"),
+    plot=("data", "quality"),
 )
 def recipes(options: RecipesOptions, progress: Progress) -> Result:
-    """One row per recipe: recall at several places, rank measures, and what adding and searching cost."""
-    if options.data not in set_names():
-        raise InvalidInput(f"data is {options.data!r}: choose from {', '.join(set_names())}")
+    """One row per set and recipe: recall at several places, rank measures, and what adding and searching cost."""
+    if unknown := set(options.data) - set(set_names()):
+        raise InvalidInput(f"data is {sorted(unknown)[0]!r}: choose from {', '.join(set_names())}")
     if unknown := set(options.recipes) - set(recipe_names()):
         raise InvalidInput(f"there is no recipe {sorted(unknown)[0]!r}: there are {', '.join(recipe_names())}")
-    chosen = question_set(options.data)
-    cases = list(chosen.read(options.path or chosen.path))
+    if options.path is not None and len(options.data) != 1:
+        raise InvalidInput(f"path is one file, and data names {len(options.data)} sets: name one")
     found = resolve(options.embedder)
     if found is None:
         raise InvalidInput(f"embedder is {options.embedder!r}: recipes compare meanings, name one that embeds")
-    names = list(options.recipes or recipe_names())
+    sets = {name: question_set(name) for name in options.data}
+    cases = {name: list(one.read(options.path or one.path)) for name, one in sets.items()}
+    names = options.recipes or recipe_names()
+    wanted = [(data, name) for data in sets for name in names]
     if options.triples is not None:
-        names.append(GIVEN)
+        wanted += [(data, GIVEN) for data in sets if data == "musique"]
     embedder = _Counted(CachedEmbedder(found))
     rows = []
-    for number, name in enumerate(names):
-        run = _Run(embedder, chosen)
-        for case in cases:
-            progress(f"{name}: {case.name}", number, len(names))
+    for number, (data, name) in enumerate(wanted):
+        run = _Run(embedder, sets[data])
+        for case in cases[data]:
+            progress(f"{data}, {name}: {case.name}", number, len(wanted))
             run.case(name, case, options.triples if name == GIVEN else None)
-        rows.append({"system": name, "quality": run.mean(chosen.best), **run.row()})
+        rows.append({"data": data, "system": name, "measure": sets[data].best, **run.row()})
     return Result(
         name="recipes",
-        measures={f"{row['system']} {chosen.best}": row["quality"] for row in rows},
+        measures={f"{row['data']}, {row['system']}: {row['measure']}": row["quality"] for row in rows},
         rows=rows,
-        config={"data": options.data, "embedder": options.embedder, "quality": chosen.best},
+        config={"data": list(sets), "embedder": options.embedder},
         size={
-            "memories": sum(len(case.items) for case in cases),
-            "questions": sum(len(case.asked) for case in cases),
+            "memories": sum(len(case.items) for one in cases.values() for case in one),
+            "questions": sum(len(case.asked) for one in cases.values() for case in one),
         },
         seeds=[options.seed],
     )
@@ -167,7 +170,7 @@ class _Run:
         """Quality by measure, then costs."""
         found = {name: self.mean(name) for name in sorted(self._scores, key=lambda n: (" " in n, n))}
         per = max(self._items, 1)
-        return found | {
+        return {"quality": self.mean(self._set.best), **found} | {
             "strings embedded / memory": round(self._strings / per, 2),
             "add ms / memory": round(1000 * self._ingest / per, 2),
             "search p50 ms": round(1000 * float(np.median(self._search)), 2),

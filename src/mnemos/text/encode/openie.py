@@ -177,7 +177,7 @@ def network_triples(
     names = [said(span) for span in named]
     subjects = candidates(window, first, last, roles[:, 1], 24)
     objects = list(dict.fromkeys([*candidates(window, first, last, roles[:, 2], 40), *named]))
-    if not subjects:
+    if not subjects or not objects:
         return names, []
     s, o = np.array(subjects), np.array(objects)
     about_s, about_o = (network.meanings(h, spans, window.title) for spans in (s, o))

@@ -22,6 +22,7 @@ _HOMES = {
     "memorybank": "mnemos.text.recipes.memorybank:MemoryBank",
     "caim": "mnemos.text.recipes.caim:CAIM",
     "mem_alpha": "mnemos.text.recipes.mem_alpha:MemAlpha",
+    "memos": "mnemos.text.recipes.memos:MemOS",
 }
 
 

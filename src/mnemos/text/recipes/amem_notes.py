@@ -165,7 +165,8 @@ class Around(Protocol):
 
 
 def decide(new: Note, neighbours: Sequence[Note], cosines: Sequence[float], around: Around) -> Change:
-    """The twin: link what is alike or shares a rare keyword, and hand on tags that at least two linked notes carry."""
+    """The twin: link what is alike or shares a rare keyword, and hand on the tags that most of a note's links carry,
+    two at the least."""
     sharing = around.sharing(new)
     own = set(new.now.keywords)
     linked = [
@@ -184,7 +185,9 @@ def decide(new: Note, neighbours: Sequence[Note], cosines: Sequence[float], arou
 
 def _supported(note: Note, linked: Sequence[Note]) -> tuple[str, ...]:
     counts = Counter(tag for other in linked for tag in other.now.tags)
-    return normal_tags([*note.now.tags, *sorted(tag for tag, n in counts.items() if n >= 2)], _MOST_TAGS)
+    # two alone would let every tag run through a dense net of links
+    common = sorted(tag for tag, n in counts.items() if n >= 2 and 2 * n > len(linked))
+    return normal_tags([*note.now.tags, *common], _MOST_TAGS)
 
 
 def change_of(reply: Decision, shown: Sequence[str]) -> Change:

@@ -22,6 +22,9 @@ Floats = NDArray[np.float64]
 _HALF = 10
 """Place at which a record counts half as much as the first."""
 
+_WHOLE = 0.99
+"""Share of a name that counts as all of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
@@ -53,6 +56,7 @@ def nearest(sought: Sought, index: KnowledgeIndex, meaning: Floats, most: int) -
             "passage": float(standing[rows].max()),
             "rank": math.log1p(rank),
             "subject": asked[fact[0]],
+            "subject wholly": float(asked[fact[0]] > _WHOLE),
             "subject passages": math.log(len(index.phrases.held_by(fact[0]))),
             "object passages": math.log(len(index.phrases.held_by(fact[2]))),
         }

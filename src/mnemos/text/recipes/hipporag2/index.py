@@ -104,7 +104,8 @@ class Shelf(Generic[Key]):
             self.holders.append({passage: None})
         if place >= len(self._vectors):
             wider = np.zeros((max(64, 2 * place), len(vector)), np.float32)
-            wider[: len(self._vectors)] = self._vectors
+            if place:
+                wider[: len(self._vectors)] = self._vectors
             self._vectors = wider
         self._vectors[place] = vector
         self.place[key] = place

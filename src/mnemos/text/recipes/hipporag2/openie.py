@@ -90,7 +90,8 @@ def read_openie(path: str | Path) -> dict[str, Mapping[str, Any]]:
 
 def _read(path: Path) -> list[Mapping[str, Any]]:
     try:
-        data = json.loads(lzma.open(path).read() if path.suffix == ".xz" else path.read_bytes())
+        raw = path.read_bytes()
+        data = json.loads(lzma.decompress(raw) if path.suffix == ".xz" else raw)
     except FileNotFoundError:
         raise NotFound(f"there is no file {path}: name a file of triples") from None
     except (OSError, ValueError, RecursionError, lzma.LZMAError) as why:

@@ -160,4 +160,3 @@ def shortened(text: str) -> str:
     """The beginning of a passage, on one line."""
     line = " ".join(text[: 4 * _SHOWN].split())
     return line if len(line) <= _SHOWN else line[:_SHOWN].rstrip() + " …"
-

@@ -9,7 +9,7 @@ text among its sources too, so that forgetting them takes it along, and it is de
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from mnemos.text.encode.chunk import passages
 from mnemos.text.recipes.base import Recipe, Sought
 from mnemos.text.recipes.mem_alpha.model import LLMPolicy
 from mnemos.text.recipes.mem_alpha.policy import Decision, MemoryPolicy, core_lines, trained
-from mnemos.text.recipes.mem_alpha.statements import Chunk, Part
+from mnemos.text.recipes.mem_alpha.statements import Chunk, Part, key_of
 from mnemos.text.recipes.mem_alpha.store import (
     KINDS,
     CoreSemanticEpisodicMemory,
@@ -101,16 +101,24 @@ class Written:
         return row
 
     def replay(self, trace: Trace) -> None:
-        """Apply a trace's calls. An update of what is no longer there puts it there: who inserted it was forgotten."""
+        """Apply a trace's calls."""
         for row in trace.body["calls"]:
             if "failed" in row:
                 continue
-            call = ToolCall(row["tool"], row["type"], row["content"], row["id"])
-            gone = call.tool == "update" and call.type in KINDS and call.id not in self.memory.entries[call.type].texts
-            made = ToolCall("insert", call.type, call.content) if gone else call
-            if self.memory.apply(made, id=call.id).ok:
-                self._note(row, trace.by)
+            call, id = self._as_it_is(ToolCall(row["tool"], row["type"], row["content"], row["id"]))
+            if self.memory.apply(call, id=id).ok:
+                self._note({**row, "id": id}, trace.by)
         self.last = max(self.last, place(trace))
+
+    def _as_it_is(self, call: ToolCall) -> tuple[ToolCall, str]:
+        """A call and the id it is about. Whoever inserted what it updates may be forgotten, or say something else now:
+        then it updates what is there about the same thing, or is itself the first to tell it."""
+        held = self.memory.entries.get(call.type)
+        if call.tool != "update" or held is None or call.id in held.texts:
+            return call, call.id
+        if same := held.about(key_of(call.content)):
+            return replace(call, id=same), same
+        return replace(call, tool="insert"), call.id
 
     def _note(self, row: Mapping[str, Any], by: str) -> None:
         """Which records what the call wrote rests on."""
@@ -194,7 +202,14 @@ class MemAlpha(Recipe[Written]):
 
     def derive(self, scope: Scope, records: Sequence[Record], index: Written) -> Iterator[Sequence[Trace]]:
         policy = self.policy()
-        todo = sorted(chunks(records), key=lambda one: (one[0].parts[0].id, one[1]))
+        over = [
+            record for record in records if record.valid_to is not None and record.valid_to <= self.parts.clock.now()
+        ]
+        if over:  # what a record said before it was changed is kept for questions about the past, not written again
+            yield [Trace(record.id, (record.id,), {"place": [record.id, 0], "calls": []}) for record in over]
+        gone = {record.id for record in over}
+        told = sorted((record for record in records if record.id not in gone), key=lambda record: record.id)
+        todo = list(chunks(told))
         late = bool(todo) and (todo[0][0].parts[0].id, todo[0][1]) < index.last
         draft = Written() if late else index.copy()
         # a chunk that comes before others that were decided already is decided before the memory as it was then
