@@ -110,7 +110,7 @@ def desk(case: Case, openie: Path, embedder: Embedder, *, extract: bool = True, 
             if not load_openie(memory, openie):
                 raise InvalidInput(f"{openie} knows none of the passages of {case.name}: give the file made for them")
         with Memory(path, recipe=HippoRAG2.name, **made) as memory:
-            recipe = memory._recipe
+            recipe = memory.recipe
             assert isinstance(recipe, HippoRAG2)
             if extract:
                 recipe.absorb(Scope())

@@ -19,7 +19,7 @@ from mnemos.text.encode.embedder import Embedder, resolve
 from mnemos.text.gate import LoopGuard
 from mnemos.text.llm import LanguageModel
 from mnemos.text.recall.search import Recall
-from mnemos.text.recipes import Parts, make_recipe
+from mnemos.text.recipes import DEFAULT, Mnemos, Parts, Recipe, make_recipe
 from mnemos.text.records import Filter, Kind, Operation, OperationKind, Record, Scope
 from mnemos.text.store import ScopeSize, SQLiteStore, Store
 from mnemos.text.write import Encoder, clean, counted
@@ -57,10 +57,10 @@ class MemoryFile:
         # a seeded memory that is opened again must not make the ids of its first run once more
         self._ids = IdGenerator(self._clock, None if seed is None else seed + (self._store.latest()[0] << 64))
         self._recall = Recall(self._store, self._encoder.model, self.path)
-        self.recipe = settings.recipe if recipe is None else recipe
+        name = settings.recipe if recipe is None else recipe
         parts = Parts(self._store, self._encoder, self._recall, self._llm, self._ids, self._clock)
         try:
-            self._recipe = make_recipe(self.recipe, parts)
+            self._recipe = make_recipe(name, parts)
         except BaseException:
             self._store.close()
             raise
@@ -72,6 +72,11 @@ class MemoryFile:
                 "no embedder: this memory finds by words, names and time; pip install 'mnemos[local]' adds meaning"
             )
 
+    @property
+    def recipe(self) -> Recipe[Any] | Mnemos | None:
+        """The recipe that this memory works by, for what only it can do; None where the default has no embedder."""
+        return self._recipe
+
     def stats(self, *, user: str = "", agent: str = "") -> dict[str, Any]:
         """Counts of this scope by kind, and the sizes of files and index."""
         scope = self._scope(user, agent)
@@ -80,7 +85,7 @@ class MemoryFile:
             corpus = self._recall.corpus(scope)
         return {
             "path": str(self.path),
-            "recipe": self.recipe,
+            "recipe": self._recipe.name if self._recipe else DEFAULT,
             "pending": self._recipe.pending(scope) if self._recipe else 0,
             "embedder": self._encoder.model or None,
             "records": kinds,

@@ -463,7 +463,7 @@ class Memory(MemoryFile):
                 lambda kind, **note: self._operation(kind, scope, **note), self._ids, told,
             )  # fmt: skip
             if self._recipe:
-                told(f"deriving by {self.recipe}")
+                told(f"deriving by {self._recipe.name}")
                 self._recipe.consolidate(scope, self._clock.now())
         return done
 

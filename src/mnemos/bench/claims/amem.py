@@ -121,8 +121,8 @@ Search = Callable[[str, int], list[str]]
 
 def arms(memory: Memory, embedder: Embedder) -> Mapping[str, Search]:
     """Searches over a memory's records, (question, k) → their ids."""
-    assert memory._recipe is not None
-    parts, where = memory._recipe.parts, Filter()
+    assert memory.recipe is not None
+    parts, where = memory.recipe.parts, Filter()
     records = memory.list(limit=10**6)
     table = embedder.embed([content_of(record) for record in records])
 

@@ -122,7 +122,7 @@ def look(conversation: Conversation, summaries: Mapping[str, str], embedder: Emb
         ) as memory,
     ):
         memory.add([replace(item, key="") for item in conversation.items])
-        recipe, scope = memory._recipe, Scope()
+        recipe, scope = memory.recipe, Scope()
         assert isinstance(recipe, MemGAS)
         known = recipe.index(scope).traces
         given = {key: text for session, text in summaries.items() if (key := f"session/{session}") in known and text}

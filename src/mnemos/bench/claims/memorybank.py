@@ -147,7 +147,7 @@ def probe(people: list[Person], probes: Mapping[str, list[str]], embedder: Embed
         owner = {id: person.name for person in people for id in memory.add(person.items, user=person.name)}
         for person in people:
             memory.consolidate(user=person.name)
-            recipe = memory._recipe
+            recipe = memory.recipe
             assert isinstance(recipe, MemoryBank)
             for question in probes.get(person.name, []):
                 named = _named_day(question, person, last + _DAY)

@@ -8,7 +8,7 @@ from mnemos.bench.halumem.run import diff
 from mnemos.bench.halumem.schema import Session, User
 from mnemos.core.clock import FixedClock
 from mnemos.text.memory import Memory
-from mnemos.text.recipes import DEFAULT, Recipe
+from mnemos.text.recipes import Recipe
 from mnemos.text.records import VERBATIM, Item, Kind, Scope
 
 _ALL = 10**6
@@ -40,7 +40,7 @@ class MemorySystem:
             ],
             user=user.id,
         )
-        if self._memory.recipe != DEFAULT:
+        if isinstance(self._memory.recipe, Recipe):
             self._memory.consolidate(user=user.id)  # whatever waits for a model is made now
         return diff(before, self.snapshot(user))
 
@@ -50,16 +50,16 @@ class MemorySystem:
         kinds = VERBATIM if self._view == "turns" else (Kind.FACT,)
         records = memory.list(user=user.id, limit=_ALL, kinds=kinds)
         found = {record.id: _shown(record.speaker, record.text) for record in records}
-        if self._view == "derived" and isinstance(memory._recipe, Recipe):
-            _, traces, _ = memory._store.traces(Scope(user.id), memory.recipe)
+        if self._view == "derived" and isinstance(memory.recipe, Recipe):
+            _, traces, _ = memory._store.traces(Scope(user.id), memory.recipe.name)
             for trace in traces:
-                for number, text in enumerate(memory._recipe.texts(trace)):
+                for number, text in enumerate(memory.recipe.texts(trace)):
                     found[f"{trace.key} {number}"] = text
         return found
 
     def retrieve(self, user: User, query: str, k: int) -> list[str]:
         """What `search` finds: among facts where the view is of them and no recipe is set, else among turns."""
-        facts = self._view == "derived" and self._memory.recipe == DEFAULT
+        facts = self._view == "derived" and not isinstance(self._memory.recipe, Recipe)
         hits = self._memory.search(query, k, user=user.id, kinds=(Kind.FACT,) if facts else VERBATIM)
         return [_shown(hit.speaker, hit.text) for hit in hits]
 

@@ -61,7 +61,7 @@ from mnemos.text.store import Trace
 NEIGHBOURS = 5
 NEAR = 0.80
 """Cosine from which a model is asked whether two memories agree."""
-ITEM = 0.3
+ITEM = 0.6
 """Share of its window in the score of a message."""
 _BATCH = 256
 _ASKED = 8

@@ -51,7 +51,9 @@ class CaseFile:
         if not isinstance(head, dict) or head.get("format") != _FORMAT:
             raise StoreForeign(f"{self.path} is no case base of this version: choose another path")
         if head.get("schema") != self.schema.as_dict():
-            raise InvalidInput(f"{self.path} holds cases of another schema: open it with that one, or choose a new path")
+            raise InvalidInput(
+                f"{self.path} holds cases of another schema: open it with that one, or choose a new path"
+            )
         cases: dict[str, Case] = {}
         learned = None
         for number, line in enumerate(lines[1:-1], 2):

@@ -158,7 +158,9 @@ class Schema:
                 if isinstance(left, float) and isinstance(right, float):
                     off = left * right / law.value - 1
                     if abs(off) > law.tolerance:
-                        found.append(f"row {number} ({subject}): {law.left} x {law.right} is {off:+.1%} off {law.value:g}")
+                        found.append(
+                            f"row {number} ({subject}): {law.left} x {law.right} is {off:+.1%} off {law.value:g}"
+                        )
             for column in self.columns:
                 value = profile[column.name]
                 if isinstance(column, Numeric) and column.rises and isinstance(value, float):
