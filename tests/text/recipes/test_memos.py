@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ class Words:
         for row, text in zip(out, texts, strict=True):
             for word in "".join(c if c.isalnum() else " " for c in text.lower()).split():
                 row[sum(map(ord, word)) * 31 % self.dim] += 1
-        return out / np.linalg.norm(out, axis=1, keepdims=True)
+        return np.asarray(out / np.linalg.norm(out, axis=1, keepdims=True), np.float32)
 
 
 TALK = [
@@ -94,7 +95,7 @@ def test_windows_hold_whole_messages_within_their_size_and_overlap_a_little(size
     assert len({first.id for first, _ in made if first}) == len(made)
     for _, window in made:
         assert sum(tokens[r.id] for r in window) <= WINDOW or len(window) == 1
-    for (_, before), (_, after) in zip(made, made[1:], strict=False):
+    for (_, before), (_, after) in pairwise(made):
         shared = {r.id for r in before} & {r.id for r in after}
         assert sum(tokens[id] for id in shared) <= OVERLAP
 
@@ -355,7 +356,7 @@ def test_what_was_said_is_data_in_every_prompt() -> None:
 def test_an_endless_reply_is_cut_and_turns_that_are_not_there_count_as_all(
     tmp_path: Path, model: LanguageModel, endpoint: Endpoint
 ) -> None:
-    endpoint.by = lambda asked: reply(*[(f"memory {n} " + "word " * 900, [7, -1, 0]) for n in range(300)])
+    endpoint.by = lambda asked: reply(*[(f"memory {n} " + "word " * 300, [7, -1, 0]) for n in range(300)])
     with opened(tmp_path, model) as memory:
         memory.add(said()[:2])
         memory.consolidate()
@@ -372,14 +373,14 @@ rows = st.lists(st.lists(st.floats(-1, 1), min_size=3, max_size=3), min_size=1, 
 def unit_rows(values: list[list[float]]) -> np.ndarray:
     vectors = np.array(values, np.float32) + np.float32(1e-3)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(norms, 1e-6)).astype(np.float32)
+    return np.asarray(vectors / np.maximum(norms, 1e-6), np.float32)
 
 
 @settings(max_examples=60, deadline=None)
 @given(rows, st.integers(1, 12), st.integers(0, 9))
 def test_mmr_that_weighs_relevance_alone_is_plain_ranking(values: list[list[float]], k: int, seed: int) -> None:
     vectors = unit_rows(values)
-    scores = np.random.default_rng(seed).permutation(len(values)).astype(np.float32) / len(values)
+    scores = (np.random.default_rng(seed).permutation(len(values)) / len(values)).astype(np.float32)
     texts = [f"word{n}" for n in range(len(values))]
     assert deduplicate(texts, vectors, scores, k, "mmr", 1.0) == np.argsort(-scores, kind="stable")[:k].tolist()
 

@@ -145,7 +145,8 @@ def _result(table: dict[str, Recalls], embedder: str, size: dict[str, int]) -> R
         "20 facts without a filter are worse than dense": five["20 facts, no filter"] < dense,
     }
     trained = five["trained filter, held out"]
-    closed = (trained - five["lexical filter"]) / (oracle - five["lexical filter"])
+    way = oracle - five["lexical filter"]
+    closed = (trained - five["lexical filter"]) / way if way > 0 else 0.0
     verdict: Verdict = "holds" if all(checks.values()) else "partly" if plain > dense else "fails"
     shown: list[dict[str, Any]] = [
         {"system": name, "recall@2": round(two[name], 4), "recall@5": round(five[name], 4)} for name in table

@@ -5,6 +5,9 @@ user, small talk. Afterwards the current value of every fact, the date of every 
 a frozen reader, which looks where this memory keeps such things: preferences in the core (which holds six), facts in
 the core or else in the *oldest* entry about them (a stale copy hurts), dates in the episodic entries.
 
+What compression has to be paid before facts are given up can be worked out: a fact is worth 1 in 19 answers, 0.05, and
+takes 3 % of the tokens, so a policy that has found the best it can do forgoes facts from β = 1.7 on, not at 0.4.
+
 Source: Mem-alpha (2025), sections 3 and 4; table 1 (validation average 0.642, long context 0.588).
 """
 
@@ -47,6 +50,7 @@ ARMS = {
     "trained": BASE,
     "trained, content unpaid": replace(BASE, gamma=0.0),
     "trained, compression at 0.4": replace(BASE, beta=0.4),
+    "trained, compression at 2": replace(BASE, beta=2.0),
     "trained, unbounded sizes": replace(BASE, bounded=False),
 }
 """Policies by how they were trained."""

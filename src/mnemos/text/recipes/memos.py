@@ -54,7 +54,7 @@ from mnemos.text.recipes.memos_items import (
     window_texts,
     windows_of,
 )
-from mnemos.text.records import Kind, Record, Scope
+from mnemos.text.records import Record, Scope
 from mnemos.text.results import Hit
 from mnemos.text.store import Trace
 
@@ -366,4 +366,4 @@ def _digest(*parts: str) -> str:
     return hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
-__all__ = ["Items", "Kind", "MemOS"]
+__all__ = ["Items", "MemOS"]

@@ -85,7 +85,7 @@ def vote(evidence: Evidence) -> tuple[Floats, Floats]:
     if not len(evidence.outcomes):
         return evidence.base, np.empty(0)
     weights = shares(evidence.similarities)
-    return np.bincount(evidence.outcomes, weights, len(evidence.base)), weights
+    return np.asarray(np.bincount(evidence.outcomes, weights, len(evidence.base)), np.float64), weights
 
 
 def shares(similarities: Floats) -> Floats:
@@ -108,11 +108,11 @@ class Stacking:
 
     def __call__(self, evidence: Evidence) -> tuple[Floats, Floats]:
         votes, weights = vote(evidence)
-        return self.model(_stacked(evidence.base[None], votes[None]))[0], weights
+        return np.asarray(self.model(_stacked(evidence.base[None], votes[None]))[0]), weights
 
 
 def _stacked(base: Floats, votes: Floats) -> Floats:
-    return np.c_[np.log(np.clip(base, 1e-6, 1)), votes]
+    return np.concatenate([np.log(np.clip(base, 1e-6, 1)), votes], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class Decision:
     base: Mapping[str, float]
     """Of the base model, which sees no case."""
     among: tuple[str, ...]
-    """The conformal set: it misses the true outcome with probability α at most, if cases are exchangeable."""
+    """The conformal set of the vote: misses the true outcome with probability α at most, if cases are exchangeable."""
     neighbours: tuple[Neighbour, ...]
     support: float
     """Mean similarity of the neighbours."""

@@ -107,6 +107,8 @@ class _Base:
 
     def held_out(self, k: int) -> tuple[Ints, Ints, Floats]:
         """Of up to 2,000 cases: their numbers [m], their k neighbours of other subjects [m, k], and the cosines."""
+        if not self.cases:
+            return np.empty(0, np.int64), np.empty((0, 0), np.int64), np.empty((0, 0))
         chosen = np.arange(0, len(self.cases), -(-len(self.cases) // _CALIBRATED))
         own = self.subjects[chosen][:, None] == self.subjects[None]
         k = min(k, int((~own).sum(1).min(initial=len(self.cases))))
@@ -125,6 +127,25 @@ class _Base:
         x = self.scale(self.rows)
         far = np.linalg.norm(x[chosen] - x[nearest[:, 0]], axis=1)
         return Calibration(np.sort(1 - truth), np.sort(cosines.mean(1)), np.sort(far))
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Cases with their neighbours among other subjects."""
+
+    rows: Floats
+    """[n, d] all cases in raw numbers, missing ones filled in."""
+    scale: Scale
+    outcomes: Ints
+    """[n]"""
+    subjects: Ints
+    """[n]"""
+    chosen: Ints
+    """[m] which of them are asked about."""
+    nearest: Ints
+    """[m, k] their neighbours, most similar first."""
+    votes: Floats
+    """[m, classes] of the neighbours."""
 
 
 @system(
@@ -345,11 +366,11 @@ class CaseMemory:
             found.append(Visit(case, years, change))
         return sorted(found, key=lambda visit: -visit.years)
 
-    def stacking(self, k: int = K) -> Stacking:
-        """A fusion of base model and vote, fitted to the cases in force, each judged by other subjects alone.
+    def held_out(self, k: int = K) -> HeldOut:
+        """What a fusion is trained on: up to 2,000 cases, each with its neighbours among other subjects.
 
         Raises:
-            InvalidInput: fewer than ten cases, or subjects too few to tell apart.
+            InvalidInput: fewer than ten cases, or one subject alone.
         """
         with self._lock:
             held = self._state()
@@ -358,13 +379,27 @@ class CaseMemory:
             raise InvalidInput(
                 f"{len(held.cases)} cases are too few to fit a fusion: it takes ten, of several subjects"
             )
-        x, classes = held.scale(held.rows), len(self.schema.outcomes)
-        base, fold = np.empty((len(chosen), classes)), held.subjects % _FOLDS
+        assert not (held.subjects[chosen][:, None] == held.subjects[nearest]).any()
+        return HeldOut(
+            held.scale.filled(held.rows), held.scale, held.outcomes, held.subjects, chosen, nearest,
+            held.votes(chosen, nearest, cosines),
+        )  # fmt: skip
+
+    def stacking(self, k: int = K) -> Stacking:
+        """A fusion of base model and vote, fitted to the cases in force, each judged by other subjects alone.
+
+        Raises:
+            InvalidInput: as `held_out`.
+        """
+        some, classes = self.held_out(k), len(self.schema.outcomes)
+        x, fold = some.scale(some.rows), some.subjects % _FOLDS
+        base = np.empty((len(some.chosen), classes))
         for one in range(_FOLDS):
-            mine = fold[chosen] == one
+            mine = fold[some.chosen] == one
             if mine.any():
-                base[mine] = fit_logistic(x[fold != one], held.outcomes[fold != one], classes)(x[chosen[mine]])
-        return Stacking.fit(base, held.votes(chosen, nearest, cosines), held.outcomes[chosen])
+                model = fit_logistic(x[fold != one], some.outcomes[fold != one], classes)
+                base[mine] = model(x[some.chosen[mine]])
+        return Stacking.fit(base, some.votes, some.outcomes[some.chosen])
 
     # -- within ----------------------------------------------------------------------------
 

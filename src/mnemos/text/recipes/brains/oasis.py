@@ -75,7 +75,7 @@ def load_oasis(path: str | Path) -> tuple[list[Case], list[str]]:
         visits.append((subject, profile))
         try:
             at = _YEAR_ZERO + _DAY * float(row["MR Delay"] or 0)
-            outcome = OASIS.outcomes[float(row["CDR"] or "nan") > 0]
+            outcome = OASIS.outcomes[float(row["CDR"]) > 0]
             cases.append(Case(row["MRI ID"] or "", OASIS.read(profile), outcome, subject, at, "oasis-2"))
         except ValueError as why:  # InvalidInput is one
             if not isinstance(why, InvalidInput):

@@ -42,10 +42,10 @@ def nearest(sought: Sought, index: KnowledgeIndex, meaning: Floats, most: int) -
     Args:
         meaning: [rows] likeness of every record to the question.
     """
-    places = np.array([*index.facts.place.values()], np.int64)
+    places = index.facts.places
     if not len(places):
         return []
-    likeness = min_max(index.facts.vectors[places] @ sought.vector)
+    likeness = min_max((index.facts.vectors @ sought.vector)[places])
     chosen = _first(sought, index, places, likeness, most)
     asked = _asked(sought, [fact[0] for fact, _, _ in chosen])
     standing = _standing(meaning, sought.admitted) + _standing(sought.lexical(), sought.admitted)

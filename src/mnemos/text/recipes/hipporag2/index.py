@@ -84,6 +84,7 @@ class Shelf(Generic[Key]):
         self.keys: list[Key | None] = []
         self.holders: list[dict[str, None]] = []
         self._vectors = np.zeros((0, 0), np.float32)
+        self._taken = np.zeros(0, np.bool_)
         self._free: list[int] = []
 
     def __len__(self) -> int:
@@ -107,7 +108,8 @@ class Shelf(Generic[Key]):
             if place:
                 wider[: len(self._vectors)] = self._vectors
             self._vectors = wider
-        self._vectors[place] = vector
+            self._taken = np.concatenate([self._taken, np.zeros(len(wider) - len(self._taken), np.bool_)])
+        self._vectors[place], self._taken[place] = vector, True
         self.place[key] = place
         return True
 
@@ -119,7 +121,7 @@ class Shelf(Generic[Key]):
             return False
         del self.place[key]
         self.keys[place] = None
-        self._vectors[place] = 0
+        self._vectors[place], self._taken[place] = 0, False
         self._free.append(place)
         return True
 
@@ -127,6 +129,11 @@ class Shelf(Generic[Key]):
     def vectors(self) -> Floats:
         """[places, dim]; zeros where a place is free."""
         return self._vectors[: len(self.keys)]
+
+    @property
+    def places(self) -> Ints:
+        """[keys] the places that are taken."""
+        return np.flatnonzero(self._taken)
 
     def held_by(self, key: Key) -> list[str]:
         """The passages that hold `key`."""

@@ -1,0 +1,31 @@
+"""The page of recipes is right: its snippets run in order, and every recipe is in its table."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mnemos.text.encode.embedder import resolve
+from mnemos.text.recipes import recipe_names
+
+PAGE = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text("utf-8")
+SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+
+
+def test_the_snippets_run_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if resolve("auto") is None:
+        pytest.skip("no embedder here, and recipes compare meanings")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for snippet in SNIPPETS:
+        exec(compile(snippet, "docs/recipes.md", "exec"), names)
+    assert {hit.text.split("\n")[0] for hit in names["hits"]} == {"Erik Hort", "Montebello"}
+    assert any("montebello" in reason for hit in names["hits"] for reason in hit.why)
+    assert names["found"].text.startswith("Montebello")
+
+
+def test_every_recipe_is_on_the_page() -> None:
+    for name in recipe_names():
+        assert re.search(rf"^\| `{name}`", PAGE, re.M), name
