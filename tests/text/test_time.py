@@ -152,3 +152,11 @@ def test_a_restored_old_value_does_not_become_the_current_one(memory: Memory, cl
     memory.restore(old)
     assert [r.text for r in memory.list(kinds="fact")] == ["Ada lives in Rome"]
     assert memory.ask("Where does Ada live?", as_of="2020-06-01").text == "Lisbon"
+
+
+def test_a_fact_is_asked_for_among_many_whose_names_are_alike(memory: Memory) -> None:
+    first, last = ("Ada", "Bo", "Cleo", "Dan", "Eve", "Finn"), ("Abbott", "Brandt", "Castle", "Duarte", "Eklund", "Ford")
+    towns = {f"{a} {b}": f"Town{n}{m}" for n, a in enumerate(first) for m, b in enumerate(last)}
+    memory.add([{"text": f"{who} lives in {town}.", "speaker": "Narrator"} for who, town in towns.items()])
+    answers = {who: memory.ask(f"Where does {who} live?").text for who in towns}
+    assert answers == towns

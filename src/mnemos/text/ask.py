@@ -6,7 +6,7 @@ when, and else the sentence that answers best. How sure it is comes from `recall
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from mnemos.core.clock import Time
 from mnemos.text.encode.analyse import term_words, words
 from mnemos.text.encode.chunk import sentences
 from mnemos.text.encode.dates import format_span
+from mnemos.text.encode.entities import entities
 from mnemos.text.encode.facts import asks_for
 from mnemos.text.llm import LanguageModel
 from mnemos.text.prompts.answer import answer_messages, read_reply
@@ -24,7 +25,7 @@ from mnemos.text.records import EdgeKind, Filter, Kind, Record
 from mnemos.text.results import NOT_IN_MEMORY, Answer, Hit
 from mnemos.text.retention import note_use
 from mnemos.text.store import Store
-from mnemos.text.write import Encoder
+from mnemos.text.write import Encoder, fact_slot
 
 THRESHOLD = 0.5
 """Confidence below which extraction says that memory does not hold the answer: more likely not there."""
@@ -122,15 +123,41 @@ def _fact(question: str, recall: Recall, store: Store, where: Filter, now: Time)
     if not relations:
         return None
     asked = words(question)
-    facts = recall.search(question, None, replace(where, kinds=(Kind.FACT,)), 10, now).hits
-    records = store.get([fact.id for fact in facts])
-    for fact in facts:
-        record = records[fact.id]
+    for record in _stated(question, asked, relations, recall, store, where, now):
         object = _asked_object(asked, str(record.data["object"]))
         if object and record.data["relation"] in relations and _names(asked, str(record.data["subject"])):
             sources = [e.to for e in record.edges if e.kind is EdgeKind.DERIVED_FROM]
             return _Found(object, (*sources[-1:], record.id))
     return None
+
+
+def _stated(
+    question: str,
+    asked: Sequence[str],
+    relations: Collection[str],
+    recall: Recall,
+    store: Store,
+    where: Filter,
+    now: Time,
+) -> list[Record]:
+    """Facts that may answer: those of the very things that the question names; else what recall finds."""
+    names = [*entities(question), *(("I", "user") if {"i", "my", "me"} & set(asked) else ())]
+    if (where.session, where.speaker, where.since, where.until) == (None,) * 4:
+        slots = [fact_slot(name, relation) for name in names for relation in relations]
+        chains = store.slots(where.scope, slots).values()
+        facts = [fact for chain in chains for fact in chain if not fact.quarantined]
+        holding = [fact for fact in facts if _holds(fact, where, now)]
+        if holding:
+            return sorted(holding, key=lambda fact: -(fact.valid_from or 0.0))
+    found = recall.search(question, None, replace(where, kinds=(Kind.FACT,)), 10, now).hits
+    records = store.get([fact.id for fact in found])
+    return [records[fact.id] for fact in found]
+
+
+def _holds(fact: Record, where: Filter, now: Time) -> bool:
+    if where.as_of is not None:
+        return fact.holds_at(where.as_of)
+    return fact.valid_to is None or fact.valid_to > now
 
 
 def _asked_object(asked: Sequence[str], object: str) -> str:
