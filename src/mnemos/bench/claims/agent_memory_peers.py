@@ -391,8 +391,8 @@ def run(progress: Progress, size: Size = FULL, data: Path = DATA) -> Result:
         claim=Finding(
             statement="a script for mem0 runs with one line changed; 50 rounds in which recalled text is said again "
             "add nothing, whatever its form; of 200 moves in one memory the present town and the past one are answered "
-            f"at 0.95 or more; evidence recall by MiniLM, TF-IDF and their fusion is within {_SLACK} of what was measured "
-            f"on all ten conversations (here: {note})",
+            f"at 0.95 or more; evidence recall by MiniLM, TF-IDF and their fusion is within {_SLACK} of what was "
+            f"measured on all ten conversations (here: {note})",
             paper="recall@5/10/20: " + _spoken(ELSEWHERE),
             ours=f"{changed} line; records more: {', '.join(f'{form} {a - b}' for form, (b, a) in grown.items())}; "
             f"present {current:.3f}, past {past:.3f}, with memories apart {alone[0]:.3f} and {alone[1]:.3f}; "

@@ -6,6 +6,9 @@
 Open information extraction as graph memories need it (Gutiérrez et al., HippoRAG 2, arXiv:2502.14802, section
 3.1), by a small network on the frozen sentence encoder (`openie_model`), or by rules (`openie_rules`) where the
 encoder is not on the machine. It learned from English encyclopedic passages; other languages get less.
+
+Agreement with a language model's triples on passages it never saw, F1 of network and rules: names 0.82 and
+0.69, arguments of triples 0.61 and 0.47, pairs of arguments 0.34 and 0.20 (`python -m mnemos.bench.openie`).
 """
 
 from __future__ import annotations
