@@ -17,10 +17,8 @@ B, K, D, C = 4, 6, 5, 3
 
 def some(k: int = K) -> tuple[Tensor, Tensor, Tensor]:
     draw = torch.Generator().manual_seed(0)
-    return (
-        torch.randn(B, D, generator=draw, dtype=torch.float64), torch.randn(B, k, D, generator=draw, dtype=torch.float64),
-        torch.randint(C, (B, k), generator=draw),
-    )  # fmt: skip
+    x, cases = (torch.randn(*shape, generator=draw, dtype=torch.float64) for shape in ((B, D), (B, k, D)))
+    return x, cases, torch.randint(C, (B, k), generator=draw)
 
 
 def made() -> CaseFusion:

@@ -103,3 +103,11 @@ def test_texts_of_a_distrusted_source_wait_until_they_are_released(memory: Memor
     assert [record.id for record in memory.list(hidden=True)] == [page, said]
     memory.release(page)
     assert {hit.id for hit in memory.search("When does the harbour bridge open?")} == {page, said}
+
+
+@pytest.mark.parametrize("form", ["- {}", "1. {}", "• {}", "As you told me: {}", "Note: {}"])
+def test_what_is_said_again_with_a_mark_or_a_lead_in_is_still_an_echo(memory: Memory, form: str) -> None:
+    id = memory.add("I live in Bergen and work at the harbour office", speaker="Ada")
+    memory.search("harbour office")
+    said = form.format("I live in Bergen and work at the harbour office")
+    assert memory.add(said, speaker="bot", source="assistant") == id

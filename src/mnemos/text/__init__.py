@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mnemos.text.encode.embedder import Embedder, resolve
     from mnemos.text.llm import LanguageModel
     from mnemos.text.memory import Memory
+    from mnemos.text.recipes.brains import CaseMemory, Categorical, Numeric, Schema
     from mnemos.text.records import DateSpan, Edge, EdgeKind, Item, Kind, Operation, Record, Scope, Version
     from mnemos.text.results import NOT_IN_MEMORY, Answer, Hit
     from mnemos.text.retention import Policy
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Answer": "mnemos.text.results",
+    "CaseMemory": "mnemos.text.recipes.brains",
+    "Categorical": "mnemos.text.recipes.brains",
     "DateSpan": "mnemos.text.records",
     "Edge": "mnemos.text.records",
     "EdgeKind": "mnemos.text.records",
@@ -29,10 +32,12 @@ _HOMES = {
     "LanguageModel": "mnemos.text.llm",
     "Memory": "mnemos.text.memory",
     "NOT_IN_MEMORY": "mnemos.text.results",
+    "Numeric": "mnemos.text.recipes.brains",
     "Operation": "mnemos.text.records",
     "Policy": "mnemos.text.retention",
     "Receipt": "mnemos.text.store",
     "Record": "mnemos.text.records",
+    "Schema": "mnemos.text.recipes.brains",
     "Scope": "mnemos.text.records",
     "Version": "mnemos.text.records",
     "resolve": "mnemos.text.encode.embedder",
@@ -41,6 +46,8 @@ _HOMES = {
 __all__ = [
     "NOT_IN_MEMORY",
     "Answer",
+    "CaseMemory",
+    "Categorical",
     "DateSpan",
     "Edge",
     "EdgeKind",
@@ -50,10 +57,12 @@ __all__ = [
     "Kind",
     "LanguageModel",
     "Memory",
+    "Numeric",
     "Operation",
     "Policy",
     "Receipt",
     "Record",
+    "Schema",
     "Scope",
     "Version",
     "resolve",

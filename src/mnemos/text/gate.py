@@ -7,6 +7,7 @@ become memories); text that this memory itself has just given out is not taken b
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -90,5 +91,13 @@ def waits(fact: Fact, record: Record) -> bool:
     return record.source not in TRUSTED and fact.subject.casefold() != record.speaker.casefold()
 
 
+_MARK = re.compile(r"^(?:[-*•–>]|\(?\d{1,3}[.)])\s+")
+"""How an item of a list begins."""
+_LEAD = re.compile(r"^[^:\n]{1,40}:\s+(?=\S)")
+"""What goes before a quotation: "As you told me: ..."."""
+
+
 def _pieces(text: str) -> list[str]:
-    return [text[a:b].strip() for a, b in sentences(text[:20_000])]
+    """The sentences of a text, without what lists and lead-ins put before them."""
+    found = (text[a:b].strip() for a, b in sentences(text[:20_000]))
+    return [_LEAD.sub("", _MARK.sub("", piece)) for piece in found]

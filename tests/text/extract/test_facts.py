@@ -284,3 +284,9 @@ def test_any_mix_of_cue_words_gives_sound_facts(pieces: list[str]) -> None:
 def test_long_adversarial_text_is_finished(piece: str) -> None:
     facts((piece * 200_000)[:200_000], "Zoe", AT)
     asks_for((piece * 200_000)[:200_000])
+
+
+def test_who_left_one_place_and_lives_in_another_lives_in_the_other() -> None:
+    (fact,) = facts("Hassan Castillo left Dublin and lives in Seville now.", "Ann")
+    assert (fact.subject, fact.relation, fact.object) == ("Hassan Castillo", "lives in", "Seville")
+    assert facts("I left the keys and live in fear.", "Ann") == []

@@ -109,6 +109,13 @@ def rules() -> tuple[Rule, ...]:
             rf"{_S}{_AUX}{_MOVED}(?:\sfrom\s[^.;:!?\n]{{1,40}}?)?\sto\s{_O}",
         ),
         (
+            "lives in",
+            True,
+            _proper,
+            "left",
+            rf"{_S}{_AUX}left\s[^.,;:!?\n]{{1,40}}?\sand\s(?:now\s)?(?P<v>live|lives)\s(?:in|at)\s{_O}",
+        ),
+        (
             "moved from",
             False,
             _proper,

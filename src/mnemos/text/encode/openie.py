@@ -8,7 +8,7 @@ Open information extraction as graph memories need it (Gutiérrez et al., HippoR
 encoder is not on the machine. It learned from English encyclopedic passages; other languages get less.
 
 Agreement with a language model's triples on passages it never saw, F1 of network and rules: names 0.82 and
-0.69, arguments of triples 0.61 and 0.47, pairs of arguments 0.34 and 0.20 (`python -m mnemos.bench.openie`).
+0.69, arguments of triples 0.61 and 0.47, pairs of arguments 0.34 and 0.20 (`python -m mnemos.learn.openie`).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ Word states are the means of the frozen encoder's token states after `LAYERS` la
   - relation: for every word of the sentence whether it belongs to what joins a given pair.
 
 The title is the span of its own words, so "it", "he" and "the film" need no rule: their sentence's objects
-are paired with the title. `mnemos.bench.openie` trains the weights; the names of the tensors are the contract.
+are paired with the title. `mnemos.learn.openie` trains the weights; the names of the tensors are the contract.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Network:
     """The trained network.
 
     Args:
-        weights: tensors by name, see `mnemos.bench.openie.Trainable`.
+        weights: tensors by name, see `mnemos.learn.openie.Trainable`.
     """
 
     def __init__(self, weights: Mapping[str, NDArray[np.floating]]) -> None:

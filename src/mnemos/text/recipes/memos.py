@@ -18,7 +18,9 @@ merged or superseded is archived. Rule: fast at once, fine at consolidation, the
 
 Where we differ from the published code, besides: duplicates by rules are equal in words, not near in vectors, since
 sentences that differ in one number are nearer than any threshold that lets paraphrases pass; no confidence is kept
-where it would be a constant; topics over clusters are left out, for they changed no recall that we could measure.
+where it would be a constant; topics over clusters are left out: on LoCoMo a share of the cluster's
+cosine moved recall by less than half a point. Similarity and MMR are there to choose (`MemOS.dedup`) and not the
+default: turns that say alike things are often the evidence.
 """
 
 from __future__ import annotations

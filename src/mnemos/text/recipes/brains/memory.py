@@ -160,8 +160,8 @@ class HeldOut:
         retention="curated; who is forgotten disappears everywhere",
         rule="a case is encoded and added; weights and fusion are learned offline",
     ),
-    "not by subject, flatters a nearest-neighbour classifier by 0.12 at least",
-    "instead of by subject flatters a nearest-neighbour classifier by 0.12 at least",
+    claim="cases of a new site, added without retraining, raise the accuracy there by 0.04 at least; splitting by "
+    "visit, not by subject, flatters a nearest-neighbour classifier by 0.12 at least",
 )
 class CaseMemory:
     """Past cases of any schema (patients, machines, tickets), and decisions by those most like a new one.

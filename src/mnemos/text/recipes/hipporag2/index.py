@@ -68,6 +68,15 @@ def phrases_of(facts: Iterable[Fact]) -> list[str]:
     return list(dict.fromkeys(part for fact in facts for part in (fact[0], fact[2])))
 
 
+def embedded(trace: Trace) -> tuple[list[str], list[Fact]]:
+    """The phrases and the facts of a trace, in the order of its vectors.
+
+    A triple of a thing with itself names the thing, and states nothing that a question could be linked to.
+    """
+    facts = facts_of(trace.body.get("triples"))
+    return phrases_of(facts), [fact for fact in facts if fact[0] != fact[2]]
+
+
 def sentence(fact: Fact) -> str:
     """The string that a fact is embedded as."""
     return " ".join(part for part in fact if part)
@@ -185,17 +194,15 @@ class KnowledgeIndex:
 
     def _add(self, trace: Trace) -> Iterator[str]:
         """New phrases of a passage that comes in."""
-        facts = facts_of(trace.body.get("triples"))
-        phrases = phrases_of(facts)
+        phrases, facts = embedded(trace)
         if trace.vectors is None or len(trace.vectors) != len(phrases) + len(facts):
             facts, phrases = [], []  # a passage whose vectors are missing is found by its own
         self.held[trace.key] = Held(facts, phrases)
         node = passage_node(trace.key)
         self.graph.add_node(node, node)
-        if not facts or trace.vectors is None:
+        if not phrases or trace.vectors is None:
             return
-        ends = [fact for fact in facts if fact[0] != fact[2]]
-        self.graph.add_edges(RELATION, [f[0] for f in ends], [f[2] for f in ends], 2.0, node)
+        self.graph.add_edges(RELATION, [f[0] for f in facts], [f[2] for f in facts], 2.0, node)
         self.graph.add_edges(CONTEXT, [node] * len(phrases), phrases, 1.0, node)
         for fact, vector in zip(facts, trace.vectors[len(phrases) :], strict=True):
             self.facts.add(fact, vector, trace.key)

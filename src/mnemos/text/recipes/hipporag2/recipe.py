@@ -25,7 +25,7 @@ from mnemos.text.encode.openie import Extractor
 from mnemos.text.recipes.base import Parts, Recipe, Sought
 from mnemos.text.recipes.filters import MemoryFilter, trained_filter
 from mnemos.text.recipes.hipporag2.candidates import Nearest, nearest
-from mnemos.text.recipes.hipporag2.index import KnowledgeIndex, facts_of, passage_node, phrases_of, sentence
+from mnemos.text.recipes.hipporag2.index import KnowledgeIndex, embedded, passage_node, sentence
 from mnemos.text.recipes.hipporag2.openie import LOCAL_BATCH, by_extractor, by_model, read_openie, trace_of
 from mnemos.text.recipes.hipporag2.recognition import recognise
 from mnemos.text.recipes.hipporag2.walk import Linked, Walk, min_max, phrase_weights, told
@@ -122,8 +122,8 @@ class HippoRAG2(Recipe[KnowledgeIndex]):
 
     def texts(self, trace: Trace) -> list[str]:
         """Phrases, then facts."""
-        facts = facts_of(trace.body.get("triples"))
-        return [*phrases_of(facts), *map(sentence, facts)]
+        phrases, facts = embedded(trace)
+        return [*phrases, *map(sentence, facts)]
 
     def change(self, index: KnowledgeIndex, added: Sequence[Trace], removed: Sequence[Trace]) -> None:
         """Passages come and go."""

@@ -1,6 +1,6 @@
 """Train `src/mnemos/text/encode/openie.npz`, the local extractor, from passages with model-made triples.
 
-    python -m mnemos.bench.openie PATH_TO_OPENIE_JSON [--dry] [--epochs N]
+    python -m mnemos.learn.openie PATH_TO_OPENIE_JSON [--dry] [--epochs N]
 
 The file has the form of HippoRAG's OpenIE output: {"docs": [{"title", "text", "extracted_entities",
 "extracted_triples"}]}, .xz allowed. Names and arguments stand in their passage word for word nine times in ten:
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mnemos.bench.openie_gold import Gold, Span, align, key
+from mnemos.learn.openie_gold import Gold, Span, align, key
 from mnemos.text.encode import openie_model as shared
 from mnemos.text.encode.embedder import default_cache_dir
 from mnemos.text.encode.minilm import find_weights

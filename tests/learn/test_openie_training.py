@@ -12,8 +12,8 @@ torch = pytest.importorskip("torch")
 
 from tokenizers import Tokenizer  # noqa: E402
 
-from mnemos.bench import openie as bench  # noqa: E402
-from mnemos.bench.openie_gold import align, key  # noqa: E402
+from mnemos.learn import openie as learn  # noqa: E402
+from mnemos.learn.openie_gold import align, key  # noqa: E402
 from mnemos.text.encode import openie_model as shared  # noqa: E402
 from mnemos.text.encode.minilm import find_weights  # noqa: E402
 from mnemos.text.encode.openie import Extraction  # noqa: E402
@@ -32,11 +32,11 @@ def window() -> Window:
 
 
 @pytest.fixture(scope="module")
-def some(window) -> list[bench.Example]:
+def some(window) -> list[learn.Example]:
     triples = [(TITLE, "is in", "Lindale"), (TITLE, "founded by", "Krantz"), (TITLE, "was founded by", "Bo Li")]
     gold = align(window, TITLE, TITLE, ["Lindale", "Bo Li"], triples)
     rng = np.random.default_rng(0)
-    return [bench.example(window, rng.normal(size=(len(window.words), 384)).astype(np.float16), gold) for _ in range(3)]
+    return [learn.example(window, rng.normal(size=(len(window.words), 384)).astype(np.float16), gold) for _ in range(3)]
 
 
 def words(window: Window, span: tuple[int, int]) -> str:
@@ -66,7 +66,7 @@ def test_the_key_of_a_phrase_forgets_how_it_is_written():
 
 def test_torch_and_numpy_are_the_same_network(window, some):
     torch.manual_seed(0)
-    model = bench.Trainable().eval()
+    model = learn.Trainable().eval()
     network = shared.Network({name: value.numpy() for name, value in model.state_dict().items()})
     e, t = some[0], window.title
     states = e.states.astype(np.float32)
@@ -95,14 +95,14 @@ def test_torch_and_numpy_are_the_same_network(window, some):
 
 def test_a_batch_costs_what_its_windows_cost(some):
     torch.manual_seed(0)
-    model = bench.Trainable().eval()
+    model = learn.Trainable().eval()
     with torch.no_grad():
-        alone = [float(bench.loss(model, [e])) for e in some]
-        assert float(bench.loss(model, some)) == pytest.approx(np.mean(alone), rel=1e-4)
+        alone = [float(learn.loss(model, [e])) for e in some]
+        assert float(learn.loss(model, some)) == pytest.approx(np.mean(alone), rel=1e-4)
 
 
 def test_training_learns_and_repeats(some, capsys):
-    first, second = (bench.train(some * 4, epochs=2, seed=1) for _ in range(2))
+    first, second = (learn.train(some * 4, epochs=2, seed=1) for _ in range(2))
     assert all((first[name] == second[name]).all() for name in first)
     lines = capsys.readouterr().out.splitlines()
     losses = [float(line.rsplit(" ", 1)[1]) for line in lines[:2]]
@@ -113,7 +113,7 @@ def test_training_learns_and_repeats(some, capsys):
 def test_the_shipped_weights_are_those_of_the_trained_shape():
     with np.load(shared.WEIGHTS, allow_pickle=False) as stored:
         shapes = {name: stored[name].shape for name in stored}
-    assert shapes == {name: tuple(value.shape) for name, value in bench.Trainable().state_dict().items()}
+    assert shapes == {name: tuple(value.shape) for name, value in learn.Trainable().state_dict().items()}
 
 
 def test_triples_that_are_none_are_left_out_of_a_file(tmp_path):
@@ -127,7 +127,7 @@ def test_triples_that_are_none_are_left_out_of_a_file(tmp_path):
     (tmp_path / "plain.json").write_bytes(data)
     (tmp_path / "packed.json.xz").write_bytes(lzma.compress(data))
     for name in ("plain.json", "packed.json.xz"):
-        (loaded,) = bench.load(tmp_path / name)
+        (loaded,) = learn.load(tmp_path / name)
         assert loaded["extracted_triples"] == [["a", "b", "c"]]
 
 
@@ -142,11 +142,11 @@ def test_the_report_counts_agreement_by_key():
         "extracted_entities": ["Oslo"],
         "extracted_triples": [["oslo", "was", "the city"]],
     }
-    found = bench.report([doc, doc], Perfect())  # type: ignore[arg-type]
+    found = learn.report([doc, doc], Perfect())  # type: ignore[arg-type]
     assert found["pair F1"] == 1
     assert (found["name precision"], found["name recall"]) == (0.5, 1)
 
 
 def test_a_title_is_always_in_the_same_part():
-    assert [bench.part("Oslo"), bench.part("Oslo")] == [bench.part("Oslo")] * 2
-    assert {bench.part(str(n)) for n in range(50)} == {0, 1, 2}
+    assert [learn.part("Oslo"), learn.part("Oslo")] == [learn.part("Oslo")] * 2
+    assert {learn.part(str(n)) for n in range(50)} == {0, 1, 2}
