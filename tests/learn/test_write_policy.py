@@ -68,7 +68,7 @@ def test_one_rewarded_action_is_learned() -> None:
         Instance((Chunk("1", (Part(f"Dana's budget is {n}."), Part("Haha yeah, okay!"))),), (("budget", str(n)),))
         for n in range(10, 26)
     ]
-    setting = Setting(steps=60, instances=4, rollouts=8, kl=0.0)
+    setting = Setting(steps=40, instances=4, rollouts=6, kl=0.0)
     policy = train(pool, reader, match, setting, seed=0)
     (said,) = roll_out(policy.frozen(), pool[:1])
     fact, talk = (ACTIONS[action] for _, _, action in said.decisions)

@@ -155,7 +155,8 @@ def test_a_restored_old_value_does_not_become_the_current_one(memory: Memory, cl
 
 
 def test_a_fact_is_asked_for_among_many_whose_names_are_alike(memory: Memory) -> None:
-    first, last = ("Ada", "Bo", "Cleo", "Dan", "Eve", "Finn"), ("Abbott", "Brandt", "Castle", "Duarte", "Eklund", "Ford")
+    first = ("Ada", "Bo", "Cleo", "Dan", "Eve", "Finn")
+    last = ("Abbott", "Brandt", "Castle", "Duarte", "Eklund", "Ford")
     towns = {f"{a} {b}": f"Town{n}{m}" for n, a in enumerate(first) for m, b in enumerate(last)}
     memory.add([{"text": f"{who} lives in {town}.", "speaker": "Narrator"} for who, town in towns.items()])
     answers = {who: memory.ask(f"Where does {who} live?").text for who in towns}
