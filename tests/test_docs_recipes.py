@@ -24,6 +24,7 @@ def test_the_snippets_run_one_after_the_other(tmp_path: Path, monkeypatch: pytes
     assert "the question ~ fact (erik hort, born in, montebello) → montebello" in names["county"].why[0]
     assert any(name.startswith("way 1: montebello") for name in names["county"].parts)
     assert names["found"].text.startswith("Montebello")
+    assert names["similar"][0].case.outcome == "fails"
 
 
 def test_every_recipe_is_on_the_page() -> None:

@@ -29,6 +29,7 @@ _MODULES = (
     "mnemos.text.reason.coat",
     "mnemos.text.reason.olagpt",
     "mnemos.text.recipes.amem",
+    "mnemos.text.recipes.brains",
     "mnemos.text.recipes.caim",
     "mnemos.text.recipes.hipporag2",
     "mnemos.text.recipes.mem_alpha",

@@ -103,8 +103,7 @@ def train_fusion(
     model.mean.copy_(torch.from_numpy(some.scale.mean))
     model.deviation.copy_(torch.from_numpy(some.scale.deviation))
     rows = model._scaled(some.rows)
-    # marks and categories are 0 or 1 at every site
-    moves = torch.tensor([len(np.unique(column)) > 2 for column in some.rows.T])
+    moves = rows.std(0) > 0  # what never varies stays
     y, near, chosen = (torch.from_numpy(one) for one in (some.outcomes, some.nearest, some.chosen))
     adam, draw = torch.optim.Adam(model.parameters(), lr), torch.Generator().manual_seed(seed)
     for _ in range(steps):

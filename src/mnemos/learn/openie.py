@@ -236,7 +236,7 @@ def train(data: Sequence[Example], epochs: int = EPOCHS, seed: int = 0) -> dict[
         for batch in np.array_split(order, max(len(data) // BATCH, 1)):
             optimiser.zero_grad()
             value = loss(model, [data[i] for i in batch])
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             schedule.step()
