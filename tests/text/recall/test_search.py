@@ -145,8 +145,18 @@ def test_the_words_of_a_stretch_are_scored_as_if_it_were_one_text(memory: Memory
 
 
 def test_what_recall_is_sure_of_does_not_change_with_what_comes_later(memory: Memory) -> None:
-    found = memory._found(QUESTIONS[1], 5, memory._filter("", "", {}))
+    vector, now = memory._encoder.embed_query(QUESTIONS[1]), memory._clock.now()
+    found = memory._recall.search(QUESTIONS[1], vector, memory._filter("", "", {}), 5, now)
     before = found.confidence
     memory.add("The goose has a cello.")
     memory.search(QUESTIONS[1])
     assert found.confidence == before
+
+
+def test_what_was_said_on_the_very_day_that_a_question_names_comes_first(memory: Memory) -> None:
+    said = [("2025-05-02", "I went to the museum"), ("2025-05-03", "I went to the museum again and saw the Monets")]
+    ids = memory.add([{"text": text, "at": f"{day}T12:00", "session": day} for day, text in said])
+    for day, id in zip(("2 May 2025", "3 May 2025"), ids, strict=True):
+        hit = memory.search(f"What did I see at the museum on {day}?", k=1, explain=True)[0]
+        assert hit.id == id
+        assert hit.parts["on the day"] > 0

@@ -2,8 +2,8 @@
 
 100 multi-hop questions over 1,890 passages of MuSiQue whose triples a language model extracted. Each row changes one
 thing: damping, weight of passages, node specificity, synonyms, the number of facts, the filter. Then the same with
-passages of another data set as distractors: all of them without triples, as nodes alone (which no walk comes to, so that
-they disturb dense retrieval only), and some of them with triples by the local extractor, which is the harder test.
+passages of another data set as distractors: all of them without triples, as nodes alone (to which no walk comes: they
+disturb dense retrieval only), and some of them with triples by the local extractor, which is the harder test.
 Without a filter, 20 facts bring more noise than sense: an oracle shows that recognition is where most can still be won.
 
 Source: HippoRAG 2, 2025 (arXiv 2502.14802), tables 2 and 4: recall@5 78.2 on average against 73.4 of the best dense

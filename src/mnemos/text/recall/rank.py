@@ -31,6 +31,9 @@ _PAGE, _FRESH, _REPEAT = 10, 3, 0.3
 odds, per log of hits before) of one more hit from the same session."""
 _LONGEST = 60.0
 """Terms beyond which a longer text is no better evidence: the longest ordinary turns."""
+_DAY, _ON_THE_DAY = 86400.0, 2.0
+"""Log odds of what was said on the very day that a question names. (MemoryBank's questions about a day: it is in the
+first three hits of 91 % without, of all with it; LoCoMo: MRR +.002, recall unchanged.)"""
 _QUOTED = 6
 """Words that a reason quotes of a hit beside it."""
 
@@ -45,6 +48,8 @@ class Ranked:
     """[n, len(FEATURES)]"""
     second: Floats
     """[n, len(SPREAD)]"""
+    day: Floats
+    """[n] what the day that the question names adds to the score."""
 
 
 def rank(query: Query, corpus: Corpus, signals: Signals, models: Mapping[str, Linear] | None = None) -> Ranked:
@@ -54,8 +59,16 @@ def rank(query: Query, corpus: Corpus, signals: Signals, models: Mapping[str, Li
     first = features(query, corpus, signals)
     own = models[f"{kind}-own"](first)
     second = spread(corpus, signals, own) if len(own) else np.empty((0, len(SPREAD)), np.float32)
-    scores = models[f"{kind}-spread"](np.concatenate([first, second], axis=1))
-    return Ranked(scores, first, second)
+    day = _on_the_day(query, corpus, signals)
+    return Ranked(models[f"{kind}-spread"](np.concatenate([first, second], axis=1)) + day, first, second, day)
+
+
+def _on_the_day(query: Query, corpus: Corpus, signals: Signals) -> Floats:
+    window = query.window
+    if window is None or window.end - window.start > _DAY:
+        return np.zeros(len(signals.rows), np.float32)
+    at = corpus.at[signals.rows]
+    return np.float32(_ON_THE_DAY) * ((at >= window.start) & (at < window.end))
 
 
 def diversify(scores: Floats, sessions: NDArray[np.int64], k: int) -> NDArray[np.int64]:

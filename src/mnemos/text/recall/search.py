@@ -189,4 +189,5 @@ def _parts(signals: Signals, ranked: Ranked, n: int) -> dict[str, float]:
     model = weights()["hybrid-spread" if signals.dense else "lexical-spread"]
     values = model.parts(np.concatenate([ranked.first[n], ranked.second[n]]))
     names: Sequence[str] = (*FEATURES, *(f"around: {name}" for name in SPREAD))
-    return {name: round(float(value), 4) for name, value in zip(names, values, strict=True)}
+    found = {name: round(float(value), 4) for name, value in zip(names, values, strict=True)}
+    return found | ({"on the day": round(float(ranked.day[n]), 4)} if ranked.day[n] else {})
