@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from mnemos.core.errors import InvalidInput
-from mnemos.learn.write_policy import Instance, Setting, WritePolicy, roll_out, train
+from mnemos.learn.write_policy import Instance, Setting, WritePolicy, load_instances, roll_out, train
 from mnemos.text.recipes.mem_alpha.policy import ACTIONS
 from mnemos.text.recipes.mem_alpha.rewards import match, rewards
 from mnemos.text.recipes.mem_alpha.statements import Chunk, Part
@@ -81,6 +84,20 @@ def test_the_same_seed_trains_the_same_policy() -> None:
     one, two = (train(pool, reader, match, Setting(steps=2, instances=2, rollouts=2), seed=7) for _ in range(2))
     assert torch.equal(one.w1, two.w1)
     assert torch.equal(one.w2, two.w2)
+
+
+def test_instances_are_read_from_rows_and_other_shapes_are_named(tmp_path: Path) -> None:
+    row = {"chunks": ["It rained."], "questions": [{"question": "What?", "answer": "rain"}], "source": "squad"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n\n")
+    (one,) = load_instances(tmp_path / "a.jsonl")
+    assert one.chunks[0].text == "It rained."
+    assert (one.questions, one.source) == ((("What?", "rain"),), "squad")
+    for bad in ("[]", "{}", "nonsense", '{"chunks": [5], "questions": []}', '{"chunks": [], "questions": []}'):
+        (tmp_path / "b.jsonl").write_text(json.dumps(row) + f"\n{bad}\n")
+        with pytest.raises(InvalidInput, match="line 2"):
+            load_instances(tmp_path / "b.jsonl")
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        load_instances(tmp_path / "none")
 
 
 def test_too_few_instances_are_refused() -> None:

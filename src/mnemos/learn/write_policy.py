@@ -7,8 +7,10 @@ very tools and features that serve later.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from mnemos.core.errors import InvalidInput
 from mnemos.learn.grpo import Batch, GRPOTrainer
 from mnemos.text.recipes.mem_alpha.policy import ACTIONS, FEATURES, MLPPolicy, call_of, features
 from mnemos.text.recipes.mem_alpha.rewards import BETA, GAMMA, Rewards, rewards
-from mnemos.text.recipes.mem_alpha.statements import Chunk, statements
+from mnemos.text.recipes.mem_alpha.statements import Chunk, Part, statements
 from mnemos.text.recipes.mem_alpha.store import CoreSemanticEpisodicMemory, Outcome
 
 
@@ -30,6 +32,8 @@ class Instance:
     chunks: tuple[Chunk, ...]
     questions: tuple[tuple[str, str], ...]
     """(question, right answer) at the end of the stream."""
+    source: str = ""
+    """Names the scorer of its answers, as in `rewards.SCORERS`."""
 
 
 Reader = Callable[[CoreSemanticEpisodicMemory, str], str]
@@ -103,6 +107,33 @@ class WritePolicy(nn.Module):
         return MLPPolicy(self.w1.detach().numpy().copy(), self.w2.detach().numpy().copy(), draw)
 
 
+def load_instances(path: str | Path) -> list[Instance]:
+    """Instances from a JSONL file of {"chunks": [text], "questions": [{"question", "answer"}], "source"} rows, the
+    shape of the sets that the paper trains on.
+
+    Raises:
+        InvalidInput: the file cannot be read, or a row has another shape; which one.
+    """
+    found: list[Instance] = []
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as why:
+        raise InvalidInput(f"{path} cannot be read ({why}): give a JSONL file") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            chunks = tuple(Chunk(str(n), (Part(text, id=str(n)),)) for n, text in enumerate(row["chunks"]))
+            questions = tuple((str(one["question"]), str(one["answer"])) for one in row["questions"])
+            if not chunks or not all(isinstance(part.text, str) for chunk in chunks for part in chunk.parts):
+                raise ValueError("chunks are no texts")
+            found.append(Instance(chunks, questions, str(row.get("source", ""))))
+        except (AttributeError, KeyError, TypeError, ValueError) as why:
+            raise InvalidInput(f"{path}, line {number} is no instance ({type(why).__name__}: {why})") from None
+    return found
+
+
 def train(
     instances: Sequence[Instance],
     reader: Reader,
@@ -148,10 +179,11 @@ def roll_out(
     memories = [CoreSemanticEpisodicMemory(core_limit) for _ in instances]
     logs: list[list[list[Outcome]]] = [[[] for _ in instance.chunks] for instance in instances]
     decisions: list[list[tuple[int, NDArray[np.float64], int]]] = [[] for _ in instances]
-    streams = [
-        [(number, said) for number, chunk in enumerate(instance.chunks) for _, said in statements(chunk)]
-        for instance in instances
-    ]
+    read = {
+        key: [(number, said) for number, chunk in enumerate(one.chunks) for _, said in statements(chunk)]
+        for key, one in {id(instance): instance for instance in instances}.items()
+    }
+    streams = [read[id(one)] for one in instances]
     for place in range(max(map(len, streams), default=0)):
         active = [n for n, stream in enumerate(streams) if place < len(stream)]
         phi = np.stack([features(streams[n][place][1], memories[n], bounded) for n in active])

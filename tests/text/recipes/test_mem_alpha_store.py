@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -158,6 +160,28 @@ def test_search_finds_by_words_and_gives_twenty_at_most() -> None:
     assert memory.search("episodic", "cat") == []
     with pytest.raises(InvalidInput, match="core"):
         memory.search("core", "cat")
+    with pytest.raises(InvalidInput, match="bm25 or dense"):
+        memory.search("semantic", "cat", "magic")
+
+
+def test_search_by_meaning_is_by_meaning_and_embeds_each_text_once() -> None:
+    seen: list[str] = []
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        seen.extend(texts)
+        angles = np.array([len(text) for text in texts]) / 20
+        return np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+
+    memory = CoreSemanticEpisodicMemory(embed=embed)
+    for text in ("four", "sixsix", "eighteight", "tententen!"):
+        memory.apply(ToolCall("insert", "semantic", text))
+    assert [text for _, text in memory.search("semantic", "xxxxxx", "dense")][:1] == ["sixsix"]
+    assert memory.search("episodic", "x", "dense") == []
+    memory.apply(ToolCall("delete", "semantic", id=next(iter(memory.semantic))))
+    assert "four" not in [text for _, text in memory.search("semantic", "yyyy", "dense")]
+    assert seen.count("sixsix") == 1
+    with pytest.raises(InvalidInput, match="embed="):
+        filled().search("semantic", "x", "dense")
 
 
 def test_nearest_is_the_cosine_of_content_words_and_older_first_among_equals() -> None:

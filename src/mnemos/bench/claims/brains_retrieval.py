@@ -106,19 +106,19 @@ def folds(cases: Sequence[Case], size: Size, seed: int) -> list[dict[str, Any]]:
     by_visit = draw.permutation(len(cases)) % size.folds
     rows: list[dict[str, Any]] = []
     for split, fold in (("by subject", by_subject), ("by visit", by_visit)):
-        right: dict[str, list[float]] = {}
+        said: dict[str, list[tuple[str, str]]] = {}
         for one in range(size.folds):
             known = [case for case, f in zip(cases, fold, strict=True) if f != one]
             asked = [case for case, f in zip(cases, fold, strict=True) if f == one]
-            for name, hits in _fold(known, asked, size, seed, by_subject=split == "by subject").items():
-                right.setdefault(name, []).extend(hits)
-        rows += [{"system": name, "split": split, "accuracy": float(np.mean(hits))} for name, hits in right.items()]
+            for name, labels in _fold(known, asked, size, seed, by_subject=split == "by subject").items():
+                said.setdefault(name, []).extend((label, c.outcome) for label, c in zip(labels, asked, strict=True))
+        rows += [{"system": name, "split": split, **scores(pairs)} for name, pairs in said.items()]
     return rows
 
 
 def _fold(
     known: list[Case], asked: list[Case], size: Size, seed: int, by_subject: bool
-) -> dict[str, list[float]]:  # fmt: skip
+) -> dict[str, list[str]]:  # fmt: skip
     plain, memory = CaseMemory(OASIS).add_all(known), CaseMemory(OASIS).add_all(known).learn()
     most = max(OASIS.outcomes, key=[case.outcome for case in known].count)
     labels: dict[str, list[str]] = {
@@ -132,7 +132,14 @@ def _fold(
         fusion = train_fusion(memory.held_out(), len(OASIS.outcomes), steps=size.steps, seed=seed)
         labels["stacking"] = [_best(memory.predict(case.profile, fuse=stacked).probabilities) for case in asked]
         labels["fusion"] = [_best(memory.predict(case.profile, fuse=fusion.decide).probabilities) for case in asked]
-    return {name: _hits(said, asked) for name, said in labels.items()}
+    return labels
+
+
+def scores(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
+    """Accuracy, and the mean over the outcomes of how often each is recognised, of (said, true) pairs."""
+    recalls = [np.mean([label == truth for label, truth in pairs if truth == outcome])
+               for outcome in sorted({truth for _, truth in pairs})]  # fmt: skip
+    return {"accuracy": float(np.mean([a == b for a, b in pairs])), "balanced accuracy": float(np.mean(recalls))}
 
 
 def another_site(home: Sequence[Case], size: Size, seed: int) -> list[dict[str, Any]]:
@@ -182,12 +189,9 @@ def _best(probabilities: Mapping[str, float]) -> str:
     return max(probabilities, key=lambda name: probabilities[name])
 
 
-def _hits(said: Sequence[str], asked: Sequence[Case]) -> list[float]:
-    return [float(one == case.outcome) for one, case in zip(said, asked, strict=True)]
-
-
 def _row(name: str, cases: int, said: Sequence[str], asked: Sequence[Case]) -> dict[str, Any]:
-    return {"system": name, "split": "another site", "cases": cases, "accuracy": float(np.mean(_hits(said, asked)))}
+    pairs = [(label, case.outcome) for label, case in zip(said, asked, strict=True)]
+    return {"system": name, "split": "another site", "cases": cases, **scores(pairs)}
 
 
 def _judged(rows: Sequence[dict[str, Any]], size: Size) -> Result:

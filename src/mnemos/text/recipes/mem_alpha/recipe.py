@@ -2,7 +2,7 @@
 
 A trace holds the calls that were made for one chunk of history, and what came of each: replaying the traces in the
 order of their records gives the memory, with no policy in the loop. What the policy did not write cannot be found.
-A search scores lines of the core and entries by words (BM25, as the paper's reader does) and by meaning, in equal parts.
+A search scores lines of the core and entries by words (BM25, the paper's reader) and by meaning, in equal parts.
 A chunk that took over older text (a rewritten core, an entry merged by a language model) has the records of that
 text among its sources too, so that forgetting them takes it along, and it is decided anew.
 """

@@ -12,16 +12,19 @@ import hashlib
 import json
 import math
 import re
-from base64 import b32encode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mnemos.core.errors import InvalidInput
 from mnemos.text.encode.analyse import STOP_WORDS
 from mnemos.text.recipes.mem_alpha.statements import key_of
 
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 KINDS = ("semantic", "episodic")
 """What entries are: statements that hold, and events with their time."""
 CORE_LIMIT = 512
@@ -82,6 +85,8 @@ class Entries:
         self._ids: dict[str, str] = {}
         self._where: dict[str, dict[str, int]] = {}
         self._about: dict[str, dict[str, None]] = {}
+        self._order: dict[str, int] = {}
+        self._made = 0
         self._tokens = 0
 
     def __len__(self) -> int:
@@ -94,6 +99,8 @@ class Entries:
         """Insert, or replace in place."""
         if id in self.texts:
             self._drop(id)
+        else:
+            self._order[id] = self._made = self._made + 1
         self.texts[id] = text
         self._ids.setdefault(text, id)
         for word, count in counts(text).items():
@@ -105,7 +112,7 @@ class Entries:
     def remove(self, id: str) -> None:
         """Take an entry out."""
         self._drop(id)
-        del self.texts[id]
+        del self.texts[id], self._order[id]
 
     def _drop(self, id: str) -> None:
         text = self.texts[id]
@@ -126,6 +133,7 @@ class Entries:
         """An independent copy."""
         made = Entries()
         made.texts, made._ids, made._tokens = dict(self.texts), dict(self._ids), self._tokens
+        made._order, made._made = dict(self._order), self._made
         made._where = {word: dict(holders) for word, holders in self._where.items()}
         made._about = {key: dict(holders) for key, holders in self._about.items()}
         return made
@@ -165,8 +173,13 @@ class Entries:
         return self._best(((value, id) for id, value in scores.items()), k)
 
     def _best(self, scored: Iterable[tuple[float, str]], k: int) -> list[tuple[float, str]]:
-        rank = {id: number for number, id in enumerate(self.texts)}
-        return sorted(scored, key=lambda pair: (-pair[0], rank[pair[1]]))[:k]
+        def place(pair: tuple[float, str]) -> tuple[float, int]:
+            return -pair[0], self._order[pair[1]]
+
+        if k == 1:
+            best = min(scored, key=place, default=None)
+            return [best] if best else []
+        return sorted(scored, key=place)[:k]
 
 
 class CoreSemanticEpisodicMemory:
@@ -176,13 +189,16 @@ class CoreSemanticEpisodicMemory:
 
     Args:
         core_limit: tokens of the core text; what is longer is cut, and says so.
+        embed: [n, dim] unit vectors of n texts, for the search by meaning.
     """
 
-    def __init__(self, core_limit: int = CORE_LIMIT) -> None:
+    def __init__(self, core_limit: int = CORE_LIMIT, embed: Embed | None = None) -> None:
         if core_limit < 1:
             raise InvalidInput(f"core_limit is {core_limit}: give the tokens that the core text may have, at least 1")
         self.core = ""
         self.core_limit = core_limit
+        self.embed = embed
+        self._vectors: dict[str, NDArray[np.float32]] = {}
         self.entries = {kind: Entries() for kind in KINDS}
 
     def __eq__(self, other: object) -> bool:
@@ -206,7 +222,7 @@ class CoreSemanticEpisodicMemory:
 
     def copy(self) -> CoreSemanticEpisodicMemory:
         """An independent copy."""
-        made = CoreSemanticEpisodicMemory(self.core_limit)
+        made = CoreSemanticEpisodicMemory(self.core_limit, self.embed)
         made.core = self.core
         made.entries = {kind: held.copy() for kind, held in self.entries.items()}
         return made
@@ -229,24 +245,42 @@ class CoreSemanticEpisodicMemory:
             chunk: what the call was made for; goes into the id of an inserted entry.
             id: the id that an insert shall have, in a replay.
         """
-        step = {"insert": self._insert, "update": self._update, "delete": self._delete}.get(call.tool)
-        if step is None:
-            return Outcome(call, False, why=f"no tool {call.tool[:40]!r}: insert, update, delete")
-        return step(call, chunk, id)
+        if call.tool == "insert":
+            return self._insert(call, chunk, id)
+        if call.tool == "update":
+            return self._update(call)
+        if call.tool == "delete":
+            return self._delete(call)
+        return Outcome(call, False, why=f"no tool {call.tool[:40]!r}: insert, update, delete")
 
     def apply_all(self, calls: Iterable[ToolCall], chunk: str = "") -> list[Outcome]:
         """One outcome per call, in order. Calls may come lazily: each is asked for when the one before is done."""
         return [self.apply(call, chunk) for call in calls]
 
-    def search(self, type: str, query: str) -> list[tuple[str, str]]:
-        """(id, text) of up to 20 entries of a kind by BM25, best first.
+    def search(self, type: str, query: str, method: str = "bm25") -> list[tuple[str, str]]:
+        """(id, text) of up to 20 entries of a kind, best first: by words ("bm25") or by meaning ("dense").
 
         Raises:
-            InvalidInput: an unknown kind.
+            InvalidInput: an unknown kind or method, or "dense" without an embedder.
         """
         if type not in KINDS:
             raise InvalidInput(f"cannot search {type!r}: semantic or episodic; the core is always in view")
-        return [(id, self.entries[type].texts[id]) for _, id in self.entries[type].bm25(query)]
+        if method not in ("bm25", "dense"):
+            raise InvalidInput(f"cannot search by {method!r}: bm25 or dense")
+        texts = self.entries[type].texts
+        found = self._dense(query, texts) if method == "dense" else [id for _, id in self.entries[type].bm25(query)]
+        return [(id, texts[id]) for id in found]
+
+    def _dense(self, query: str, texts: Mapping[str, str]) -> list[str]:
+        if self.embed is None:
+            raise InvalidInput("a search by meaning needs an embedder: give embed=")
+        if not texts:
+            return []
+        self._vectors = {text: self._vectors[text] for text in self.texts() if text in self._vectors}
+        fresh = [text for text in dict.fromkeys(texts.values()) if text not in self._vectors]
+        self._vectors.update(zip(fresh, self.embed(fresh), strict=True) if fresh else ())
+        cosines = np.array([self._vectors[text] for text in texts.values()]) @ self.embed([query])[0]
+        return [list(texts)[n] for n in np.argsort(-cosines, kind="stable")[:FOUND].tolist()]
 
     def _insert(self, call: ToolCall, chunk: str, id: str) -> Outcome:
         if call.type == "core":
@@ -262,7 +296,7 @@ class CoreSemanticEpisodicMemory:
         held.put(made, call.content)
         return Outcome(call, True, made)
 
-    def _update(self, call: ToolCall, chunk: str, id: str) -> Outcome:
+    def _update(self, call: ToolCall) -> Outcome:
         if why := _unfit(call):
             return Outcome(call, False, why=why)
         if call.type == "core":
@@ -273,7 +307,7 @@ class CoreSemanticEpisodicMemory:
         self.entries[call.type].put(call.id, call.content)
         return Outcome(call, True, call.id)
 
-    def _delete(self, call: ToolCall, chunk: str, id: str) -> Outcome:
+    def _delete(self, call: ToolCall) -> Outcome:
         if call.type not in KINDS:
             return Outcome(call, False, why=f"cannot delete {call.type[:40]!r}: semantic or episodic entries")
         if call.id not in self.entries[call.type].texts:
@@ -301,7 +335,9 @@ def tool_schemas(search: bool = False) -> list[dict[str, Any]]:
         _tool("delete", "Remove the entry with this id.", ("memory_type", "memory_id"), kinds=KINDS),
     ]  # fmt: skip
     if search:
-        tools.append(_tool("search", f"Find up to {FOUND} entries by words.", ("memory_type", "query"), kinds=KINDS))
+        search_tool = _tool("search", f"Find up to {FOUND} entries.", ("memory_type", "query", "method"), kinds=KINDS)
+        search_tool["function"]["parameters"]["properties"]["method"]["enum"] = ["bm25", "dense"]
+        tools.append(search_tool)
     return tools
 
 
@@ -310,7 +346,8 @@ _SAYS = {
     "user is and what they want, one short text",
     "content": "the text to be kept",
     "memory_id": "the id of an entry that is shown",
-    "query": "words to look for",
+    "query": "what to look for",
+    "method": "bm25: by words; dense: by meaning",
 }
 
 
@@ -354,9 +391,10 @@ def content_words(text: str) -> tuple[str, ...]:
     return tuple(word for word in found if word not in STOP_WORDS) or tuple(found)
 
 
+@lru_cache(maxsize=20_000)
 def count_tokens(text: str) -> int:
     """Words and marks: the measure of every limit and of the compression reward."""
-    return sum(1 for _ in _TOKEN.finditer(text))
+    return len(_TOKEN.findall(text))
 
 
 def _cut(text: str, limit: int) -> str:
@@ -378,8 +416,7 @@ def _unfit(call: ToolCall) -> str:
 
 
 def _digest(*parts: str) -> str:
-    whole = hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=10).digest()
-    return b32encode(whole).decode().lower()
+    return hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 __all__ = [
