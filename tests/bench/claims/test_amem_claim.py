@@ -1,30 +1,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-
-import numpy as np
 
 from mnemos.bench.claims.amem import DENSE, EVOLVED, FULL, LINKS, NOTES, SMOKE, run, stream
 from mnemos.bench.runner import silent
-
-
-class Words:
-    """An embedder of hashed words."""
-
-    dim = 256
-    name = "words"
-
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        out = np.full((len(texts), self.dim), 1e-3, np.float32)
-        for row, text in zip(out, texts, strict=True):
-            for word in re.findall(r"\w+", text.lower()):
-                row[sum(n * ord(c) for n, c in enumerate(word, 7)) % self.dim] += 1
-        return out / np.linalg.norm(out, axis=1, keepdims=True)
+from words_embedder import Words
 
 
 def test_the_claim_runs_at_smoke_size_and_links_find_what_dense_search_does_not() -> None:
-    result = run(silent, SMOKE, Words())
+    result = run(silent, SMOKE, Words(256))
     assert [row["system"] for row in result.rows] == [DENSE, NOTES, LINKS, EVOLVED]
     assert result.claim is not None
     assert result.measures[f"stream recall@10, {LINKS}"] > result.measures[f"stream recall@10, {DENSE}"]

@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-
-import numpy as np
 import pytest
 
 from mnemos.bench.claims.caim import (
@@ -24,24 +20,11 @@ from mnemos.bench.claims.caim import (
 from mnemos.bench.runner import silent
 from mnemos.text.encode.minilm import MiniLM, find_weights
 from mnemos.text.recipes.caim_gate import FITTED
-
-
-class Words:
-    """An embedder of hashed words."""
-
-    dim = 256
-    name = "words"
-
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        out = np.full((len(texts), self.dim), 1e-3, np.float32)
-        for row, text in zip(out, texts, strict=True):
-            for word in re.findall(r"\w+", text.lower()):
-                row[sum(n * ord(c) for n, c in enumerate(word, 7)) % self.dim] += 1
-        return out / np.linalg.norm(out, axis=1, keepdims=True)
+from words_embedder import Words
 
 
 def test_the_claim_runs_at_smoke_size_with_every_arm() -> None:
-    result = run(silent, SMOKE, Words())
+    result = run(silent, SMOKE, Words(256))
     assert {row["system"] for row in result.rows} == {*ARMS, TURNS, PLAIN, REVIEWED, OWN}
     assert result.claim is not None
     arms = {row["system"]: row for row in result.rows}
@@ -66,7 +49,7 @@ def test_gate_cases_are_balanced_and_judged_on_families_that_were_not_fitted() -
     cases = gate_cases(0, 5, ("home", "work"))
     assert [case.kind for case in cases[:4]] == ["session", "memory", "never", "talk"]
     assert [case.needs for case in cases[:4]] == [False, True, True, False]
-    figures = gate_figures(Words(), 0)
+    figures = gate_figures(Words(256), 0)
     assert set(figures) == {"gate recall", "gate reads per turn", "gate reads on small talk"}
 
 

@@ -35,20 +35,7 @@ from mnemos.text.recipes.amem_notes import (
 )
 from mnemos.text.records import Kind, Record, Scope
 from mnemos.text.results import Hit
-
-
-class Words:
-    """An embedder of hashed words."""
-
-    dim = 96
-    name = "words"
-
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        out = np.full((len(texts), self.dim), 1e-3, np.float32)
-        for row, text in zip(out, texts, strict=True):
-            for word in "".join(c if c.isalnum() else " " for c in text.lower()).split():
-                row[sum(n * ord(c) for n, c in enumerate(word, 7)) % self.dim] += 1
-        return out / np.linalg.norm(out, axis=1, keepdims=True)
+from words_embedder import Words
 
 
 def opened(path: Path, llm: LanguageModel | None = None, name: str = "m.mnemos") -> Memory:

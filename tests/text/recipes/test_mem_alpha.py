@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,20 +29,7 @@ from mnemos.text.recipes.mem_alpha.recipe import CHUNK_TOKENS, MemAlpha, Written
 from mnemos.text.recipes.mem_alpha.statements import Chunk, Part, statement
 from mnemos.text.recipes.mem_alpha.store import CoreSemanticEpisodicMemory, ToolCall, count_tokens
 from mnemos.text.records import Kind, Record, Scope
-
-
-class Words:
-    """An embedder of hashed words."""
-
-    dim = 96
-    name = "words"
-
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        out = np.full((len(texts), self.dim), 1e-3, np.float32)
-        for row, text in zip(out, texts, strict=True):
-            for word in "".join(c if c.isalnum() else " " for c in text.lower()).split():
-                row[sum(n * ord(c) for n, c in enumerate(word, 7)) % self.dim] += 1
-        return out / np.linalg.norm(out, axis=1, keepdims=True)
+from words_embedder import Words
 
 
 def opened(path: Path, llm: LanguageModel | None = None, recipe: str = "mem_alpha") -> Memory:

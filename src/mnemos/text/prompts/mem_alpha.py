@@ -32,7 +32,7 @@ and whatever the history does not say."""
 
 _JUDGE = f"""\
 You check one entry of a memory. {_DATA} It belongs if: in the core, it tells facts about the user or the user's task
-and is no placeholder; in the semantic memory, it is a general statement that holds; in the episodic memory, it tells
+and says something; in the semantic memory, it is a general statement that holds; in the episodic memory, it tells
 an event with its time. Reply in JSON with
 belongs: true or false."""
 
