@@ -56,7 +56,7 @@ class MemoryFile:
         self._store: Store = SQLiteStore(self.path)
         # a seeded memory that is opened again must not make the ids of its first run once more
         self._ids = IdGenerator(self._clock, None if seed is None else seed + (self._store.latest()[0] << 64))
-        self._recall = Recall(self._store, self._encoder.model, self.path)
+        self._recall = Recall(self._store, self._encoder, self.path)
         name = settings.recipe if recipe is None else recipe
         parts = Parts(self._store, self._encoder, self._recall, self._llm, self._ids, self._clock)
         try:

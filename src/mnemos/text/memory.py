@@ -13,9 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, overload
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mnemos.core.catalogue import system
 from mnemos.core.clock import Time, parse_time
 from mnemos.core.errors import HeldError, InvalidInput, NotFound
@@ -257,11 +254,12 @@ class Memory(MemoryFile):
             InvalidInput: an empty query, k below 1, or an unknown filter.
         """
         where = self._filter(user, agent, filters)
-        text, vector, now = self._asked(query)
-        if self._recipe and vector is not None and set(where.kinds) <= set(VERBATIM):
-            hits = self._recipe.search(text, vector, where, counted(k, "k"), now, explain)
+        text, k, now = _asked(query), counted(k, "k"), self._clock.now()
+        if self._recipe and set(where.kinds) <= set(VERBATIM):
+            hits = self._recipe.search(text, where, k, now, explain)
         else:
-            hits = self._recall.search(text, vector, where, counted(k, "k"), now, explain=explain).hits
+            vector = self._recall.embedded(text, where.scope)
+            hits = self._recall.search(text, vector, where, k, now, explain=explain).hits
         self._guard.gave(where.scope, ((hit.id, hit.text) for hit in hits))
         return hits
 
@@ -274,21 +272,15 @@ class Memory(MemoryFile):
         """
         where = self._filter(user, agent, filters)
         k = counted(k, "k")
-        text, vector, now = self._asked(question)
-        if self._recipe and vector is not None:
-            found = self._recipe.found(text, vector, where, max(k, _READ), now)
+        text, now = _asked(question), self._clock.now()
+        if self._recipe:
+            found = self._recipe.found(text, where, max(k, _READ), now)
         else:
+            vector = self._recall.embedded(text, where.scope)
             found = self._recall.search(text, vector, where, max(k, _READ), now)
         self._guard.gave(where.scope, ((hit.id, hit.text) for hit in found.hits))
         answer = asking.answer(question, found, self._store, self._recall, self._encoder, where, now, self._llm)
         return replace(answer, hits=answer.hits[:k])
-
-    def _asked(self, query: str) -> tuple[str, NDArray[np.float32] | None, Time]:
-        """A question cleaned and cut, its vector, and when it is asked."""
-        text = clean(query, "query")[:_LONGEST_QUERY]
-        if not text.strip():
-            raise InvalidInput("the query is empty: ask for something, or use list()")
-        return text, self._encoder.embed_query(text), self._clock.now()
 
     def get(self, id: str, *, user: str = "", agent: str = "") -> Record:
         """The record of an id, forgotten ones included. Raises NotFound, also across scopes."""
@@ -471,6 +463,14 @@ class Memory(MemoryFile):
 def list_(values: Iterable[str]) -> list[str]:
     """A list; the method of that name hides the built-in inside the class."""
     return list(values)
+
+
+def _asked(query: str) -> str:
+    """A question, cleaned and cut."""
+    text = clean(query, "query")[:_LONGEST_QUERY]
+    if not text.strip():
+        raise InvalidInput("the query is empty: ask for something, or use list()")
+    return text
 
 
 def _record(item: Item, id: str, scope: Scope, now: Time, policy: Policy) -> Record:

@@ -145,7 +145,7 @@ def test_the_words_of_a_stretch_are_scored_as_if_it_were_one_text(memory: Memory
 
 
 def test_what_recall_is_sure_of_does_not_change_with_what_comes_later(memory: Memory) -> None:
-    vector, now = memory._encoder.embed_query(QUESTIONS[1]), memory._clock.now()
+    vector, now = memory._recall.embedded(QUESTIONS[1], Scope()), memory._clock.now()
     found = memory._recall.search(QUESTIONS[1], vector, memory._filter("", "", {}), 5, now)
     before = found.confidence
     memory.add("The goose has a cello.")

@@ -133,9 +133,7 @@ def arms(memory: Memory, embedder: Embedder) -> Mapping[str, Search]:
     def by(made: AMem) -> Search:
         made.absorb(Scope())
         now = parts.clock.now()
-        return lambda question, k: [
-            h.id for h in made.search(question, embedder.embed([question])[0], where, k, now, False)
-        ]
+        return lambda question, k: [h.id for h in made.search(question, where, k, now, False)]
 
     full = by(AMem(parts))
     return {DENSE: dense, NOTES: by(_Unlinked(parts)), LINKS: by(OnlyLinks(parts)), EVOLVED: full}

@@ -296,7 +296,7 @@ def _live(memory: Memory, one: Life, embedder: Embedder, found: dict[str, dict[s
         current = [n for n, row in enumerate(rows) if not row.superseded_by]
         texts = [row.thought.text for row in rows]
         chars = sum(len(texts[n]) for n in current) / raw
-        arms[name] = (partial(_asked, made, embedder, where, one.now), chars)
+        arms[name] = (partial(_asked, made, where, one.now), chars)
         if kind is NoReview:
             arms[PLAIN] = ranked(texts, table), chars
         if kind is Given:
@@ -305,7 +305,7 @@ def _live(memory: Memory, one: Life, embedder: Embedder, found: dict[str, dict[s
             _scanned(made, one, embedder, where, found.setdefault(name, {}))
     own = OwnWords(parts)
     own.absorb(scope)
-    _judge_own(partial(_asked, own, embedder, where, one.now), one, found.setdefault(OWN, {}))
+    _judge_own(partial(_asked, own, where, one.now), one, found.setdefault(OWN, {}))
     rows, _ = own.index(scope).table
     stored = sum(len(row.thought.text) for row in rows if not row.superseded_by) / raw
     found[OWN].setdefault("stored", []).append(stored)
@@ -316,8 +316,8 @@ def _live(memory: Memory, one: Life, embedder: Embedder, found: dict[str, dict[s
             _judge(question, search(question.text), scores)
 
 
-def _asked(made: recipe.CAIM, embedder: Embedder, where: Filter, now: Time, question: str) -> list[str]:
-    hits = made.search(question, embedder.embed([question])[0], where, _K, now, False)
+def _asked(made: recipe.CAIM, where: Filter, now: Time, question: str) -> list[str]:
+    hits = made.search(question, where, _K, now, False)
     return [text for hit in hits for text in hit.text.split("\n")]
 
 

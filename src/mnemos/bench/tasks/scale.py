@@ -142,7 +142,7 @@ def _single(memory: Memory, embedder: Embedder | None, texts: list[str], folder:
 
 
 def _search(memory: Memory, asked: list[str]) -> dict[str, float]:
-    vectors = {question: memory._encoder.embed_query(question) for question in asked}
+    vectors = {question: memory._recall.embedded(question, Scope()) for question in asked}
     where, now = make_filter(Scope(), {}), SystemClock().now()
     latency = percentiles(lambda q: memory._recall.search(q, vectors[q], where, 10, now), asked)
     embedder = memory._encoder.embedder

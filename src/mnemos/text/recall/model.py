@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 FEATURES = (
-    "words", "coverage", "talk 2", "talk 4", "speaker", "answers", "answers words", "asks", "length", "when dated",
-    "dated", "in window", "meaning", "meaning z", "previous meaning", "next meaning", "session meaning",
-    "answers meaning",
+    "words", "coverage", "talk 2", "talk 4", "speaker", "answers", "answers words", "asks", "length", "mentions",
+    "when dated", "dated", "in window", "place by talk", "meaning", "meaning z", "previous meaning", "next meaning",
+    "session meaning", "answers meaning", "place by meaning",
 )  # fmt: skip
-"""What the first model looks at, candidate by candidate; the last six are 0 without an embedder."""
+"""What the first model looks at, candidate by candidate; the last seven are 0 without an embedder."""
+PLACES = tuple(name for name in FEATURES if name.startswith("place"))
+"""Those that compare a candidate with all others; the model that chooses candidates goes without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Linear:
 
 @lru_cache(maxsize=1)
 def weights() -> dict[str, Linear]:
-    """The shipped models: `hybrid-own`, `hybrid-spread`, `lexical-own`, `lexical-spread`."""
+    """The shipped models: `hybrid-` and `lexical-`, each with `rough`, `own`, `spread` and `confidence`."""
     data: dict[str, Any] = json.loads(resources.files(__package__).joinpath("weights.json").read_text())
     return {
         name: Linear(
@@ -68,6 +70,6 @@ def weights() -> dict[str, Linear]:
 
 @lru_cache(maxsize=2)
 def slopes(name: str) -> dict[str, float]:
-    """By feature, what one unit of it adds to the score of the shipped first model `name`."""
+    """By feature, what one unit of it adds to the score of the shipped model `name`."""
     model = weights()[name]
     return dict(zip(FEATURES, model.slope.tolist(), strict=True))

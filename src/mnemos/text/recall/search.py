@@ -24,6 +24,7 @@ from mnemos.text.recall.spread import NAMES as SPREAD
 from mnemos.text.records import VERBATIM, Filter, Kind, Record, Scope
 from mnemos.text.results import Hit
 from mnemos.text.store import Store
+from mnemos.text.write import Encoder
 
 _GROUPS = (VERBATIM, (Kind.FACT, Kind.SUMMARY, Kind.SESSION, Kind.ENTITY))
 """Kinds that share statistics: what was said, and what was made of it."""
@@ -53,16 +54,24 @@ class Recall:
 
     Args:
         store: what the corpora follow.
-        model: the embedder's name, empty for none.
+        encoder: what embeds questions.
         index_path: prefix of the files that keep large vector indexes.
     """
 
-    def __init__(self, store: Store, model: str, index_path: Path) -> None:
+    def __init__(self, store: Store, encoder: Encoder, index_path: Path) -> None:
         self._store = store
-        self._model = model
+        self._encoder = encoder
         self._index_path = index_path
         self._lock = threading.RLock()
         self._corpora: OrderedDict[tuple[Scope, tuple[Kind, ...]], Corpus] = OrderedDict()
+
+    def embedded(self, text: str, scope: Scope) -> NDArray[np.float32] | None:
+        """[dim] the question as the speakers of `scope` would put it (`as_told`); None without an embedder."""
+        if self._encoder.embedder is None:
+            return None
+        with self._store.reading():
+            speakers = self.corpus(scope).speakers.names
+        return self._encoder.embed_query(reading.as_told(text, speakers))
 
     def search(
         self,
@@ -74,7 +83,11 @@ class Recall:
         *,
         explain: bool = False,
     ) -> Found:
-        """The `k` best records for `text`, best first. The index and the texts are of one moment."""
+        """The `k` best records for `text`, best first. The index and the texts are of one moment.
+
+        Args:
+            vector: what `embedded` makes of `text`; None to look for its words alone.
+        """
         hits: list[Hit] = []
         seen: list[tuple[Query, Signals, Ranked]] = []
         with self._store.reading(), self._lock:
@@ -122,7 +135,8 @@ class Recall:
         with self._lock:
             corpus = self._corpora.get((scope, group))
             if corpus is None:
-                corpus = self._corpora[scope, group] = Corpus(scope, group, self._model if group == VERBATIM else "")
+                model = self._encoder.model if group == VERBATIM else ""
+                corpus = self._corpora[scope, group] = Corpus(scope, group, model)
             self._corpora.move_to_end((scope, group))
             while len(self._corpora) > _OPEN_SCOPES:
                 self._corpora.popitem(last=False)

@@ -190,8 +190,8 @@ def _rough(
     query: Query, corpus: Corpus, lexical: Floats, coverage: Floats, cosine: Floats, deviation: float,
     mask: NDArray[np.bool_] | None,
 ) -> Floats:  # fmt: skip
-    """[corpus] by place: what the first model would say, from the features that cost little for every row."""
-    slope = slopes("hybrid-own" if query.vector is not None and len(corpus.vectors) else "lexical-own")
+    """[corpus] by place: what the rough model says, from the features that cost little for every row."""
+    slope = slopes("hybrid-rough" if query.vector is not None and len(corpus.vectors) else "lexical-rough")
     per_talk = (slope["talk 2"] + slope["talk 4"]) / _TALK
     score = (slope["words"] + per_talk) * lexical
     score += slope["coverage"] * coverage
@@ -215,7 +215,7 @@ def _rough(
 
 def _meaning(deviation: float) -> np.float32:
     """What one unit of cosine adds to a score."""
-    slope = slopes("hybrid-own")
+    slope = slopes("hybrid-rough")
     return np.float32(slope["meaning"] + slope["meaning z"] / deviation)
 
 

@@ -192,8 +192,9 @@ class Recipe(ABC, Generic[Index]):
                 log.warning("the recipe %s was not tidied up (%s): consolidate() tries again", self.name, why)
             return left
 
-    def search(self, text: str, vector: Floats, where: Filter, k: int, now: Time, explain: bool) -> list[Hit]:
+    def search(self, text: str, where: Filter, k: int, now: Time, explain: bool) -> list[Hit]:
         """The hits of `seek`. Records that came since are derived first, where that takes no model's time."""
+        (vector,) = self.embed([text])
         with self._lock:
             if self.parts.llm is None and self._synced(where.scope)[1].pending:
                 self.absorb(where.scope)
@@ -205,10 +206,11 @@ class Recipe(ABC, Generic[Index]):
                 sought = Sought(text, vector, where, k, now, explain, corpus, state.row, admitted)
                 return self.seek(sought, state.index)[:k]
 
-    def found(self, text: str, vector: Floats, where: Filter, k: int, now: Time) -> Found:
+    def found(self, text: str, where: Filter, k: int, now: Time) -> Found:
         """The hits of `search`, beside how the library's own recall reads the question and how sure it is."""
-        own = self.parts.recall.search(text, vector, where, k, now)
-        return replace(own, hits=self.search(text, vector, where, k, now, explain=False))
+        recall = self.parts.recall
+        own = recall.search(text, recall.embedded(text, where.scope), where, k, now)
+        return replace(own, hits=self.search(text, where, k, now, explain=False))
 
     def pending(self, scope: Scope) -> int:
         """How many records wait to be derived."""

@@ -15,9 +15,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mnemos.core.clock import Time
 from mnemos.text.recall.search import Found
 from mnemos.text.recipes.base import Parts
@@ -60,21 +57,20 @@ class Mnemos:
         """How many passages have no triples yet."""
         return self._walk.pending(scope)
 
-    def search(
-        self, text: str, vector: NDArray[np.float32], where: Filter, k: int, now: Time, explain: bool
-    ) -> list[Hit]:
+    def search(self, text: str, where: Filter, k: int, now: Time, explain: bool) -> list[Hit]:
         """Own recall's hits; with passages among them, in turns with those of the walk."""
-        return self._found(text, vector, where, k, now, explain).hits
+        return self._found(text, where, k, now, explain).hits
 
-    def found(self, text: str, vector: NDArray[np.float32], where: Filter, k: int, now: Time) -> Found:
+    def found(self, text: str, where: Filter, k: int, now: Time) -> Found:
         """The hits of `search`, beside how own recall reads the question and how sure it is."""
-        return self._found(text, vector, where, k, now, explain=False)
+        return self._found(text, where, k, now, explain=False)
 
-    def _found(self, text: str, vector: NDArray[np.float32], where: Filter, k: int, now: Time, explain: bool) -> Found:
-        own = self.parts.recall.search(text, vector, where, k, now, explain=explain)
+    def _found(self, text: str, where: Filter, k: int, now: Time, explain: bool) -> Found:
+        recall = self.parts.recall
+        own = recall.search(text, recall.embedded(text, where.scope), where, k, now, explain=explain)
         if not any(hit.kind is Kind.PASSAGE for hit in own.hits):
             return own
-        walked = self._walk.search(text, vector, replace(where, kinds=self.kinds), k, now, explain)
+        walked = self._walk.search(text, replace(where, kinds=self.kinds), k, now, explain)
         return replace(own, hits=in_turns(own.hits, walked)[:k])
 
 
