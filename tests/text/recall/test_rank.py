@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from mnemos.text.recall.model import FEATURES, PLACES, slopes, weights
 from mnemos.text.recall.rank import _place
+from mnemos.text.recall.seed import _highest
 
 
 @given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), min_size=0, max_size=40))
@@ -30,3 +32,16 @@ def test_sharing_more_with_the_question_never_counts_against_a_text() -> None:
 def test_the_model_that_chooses_candidates_compares_none_with_another() -> None:
     for kind in ("hybrid", "lexical"):
         assert not weights()[f"{kind}-rough"].weight[np.isin(FEATURES, PLACES)].any()
+
+
+@pytest.mark.parametrize("size", [1, 5, 96, 800, 9000])
+@pytest.mark.parametrize("values", ["apart", "equal", "mostly hidden"])
+@pytest.mark.parametrize("k", [1, 96, 256])
+def test_the_highest_are_those_that_a_full_sort_finds(size: int, values: str, k: int) -> None:
+    scores = np.random.default_rng(size).standard_normal(size).astype(np.float32)
+    if values == "equal":
+        scores = np.round(scores)
+    if values == "mostly hidden":
+        scores[np.arange(size) % 50 > 0] = -np.inf
+    found = scores[_highest(scores, k)]
+    np.testing.assert_array_equal(np.sort(found), np.sort(scores)[-k:])

@@ -96,7 +96,7 @@ class Recall:
                 corpus = self.corpus(where.scope, group) if kinds else ()
                 if isinstance(corpus, Corpus) and len(corpus):
                     narrower = where if kinds == where.kinds else replace(where, kinds=kinds)
-                    ranked = self.rank(text, vector, corpus, narrower, now)
+                    ranked = self.rank(text, vector, corpus, narrower, now, k)
                     hits += self._hits(corpus, *ranked, k, explain)
                     seen.append(ranked)
         if len({kind in VERBATIM for kind in where.kinds}) > 1:
@@ -123,11 +123,11 @@ class Recall:
         ]  # fmt: skip
 
     def rank(
-        self, text: str, vector: NDArray[np.float32] | None, corpus: Corpus, where: Filter, now: Time
+        self, text: str, vector: NDArray[np.float32] | None, corpus: Corpus, where: Filter, now: Time, k: int
     ) -> tuple[Query, Signals, Ranked]:
         """The question as read, its candidates with their signals, and their scores."""
         query = reading.read(text, corpus, now, vector)
-        signals = seed(query, corpus, corpus.mask(where, now))
+        signals = seed(query, corpus, corpus.mask(where, now), k)
         return query, signals, rank(query, corpus, signals)
 
     def corpus(self, scope: Scope, group: tuple[Kind, ...] = VERBATIM) -> Corpus:

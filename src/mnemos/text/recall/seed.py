@@ -24,16 +24,19 @@ Ints = NDArray[np.int64]
 
 EVERYTHING = 4096
 """Rows up to which every record is a candidate."""
-_LIKELY = 256
-"""Rows of a larger memory whose rough score is made again with an exact cosine."""
-_SEEDS = 96
-"""Rows of a larger memory that a rough score puts forward."""
+_SEEDS = 64
+"""Rows of a larger memory that a rough score puts forward, at least. (Five LoCoMo conversations in one memory, all
+rows as candidates: recall@20 .881; these and their neighbours: .883.)"""
+_LIKELY = 3
+"""Times as many have their rough score made again with an exact cosine."""
 _NEAREST = 96
 """Vectors that the approximate index is asked for."""
 _TALK = 2.5
 """What the sum of the word scores of five turns is divided by, to stand for the score of their stretch."""
 _REACH = 2
 """Turns to either side of a seed that become candidates too."""
+_STRIDE = 7
+"""One of how many scores stands for all when the highest are sought; odd, since speakers take turns."""
 _ALL = slice(None)
 WINDOWS = (2, 4)
 """Turns to either side that the window scores look at."""
@@ -57,7 +60,7 @@ class Signals:
     windows: Floats
     """[len(WINDOWS), n] BM25 of the stretch of talk around each candidate."""
     cosine: Floats
-    """[corpus] cosine with the question; rough, or 0, away from the candidates of a larger memory."""
+    """[corpus] cosine with the question; in a larger memory rough, or 0, away from the likeliest candidates."""
     moments: tuple[float, float]
     """Mean and deviation of the cosine over the memory."""
     matches: Matches
@@ -66,8 +69,8 @@ class Signals:
     """Whether there were vectors to compare."""
 
 
-def seed(query: Query, corpus: Corpus, mask: NDArray[np.bool_] | None) -> Signals:
-    """Candidates for `query` among the rows of `corpus` that `mask` admits, with their signals."""
+def seed(query: Query, corpus: Corpus, mask: NDArray[np.bool_] | None, k: int = 10) -> Signals:
+    """Candidates for `query` among the rows of `corpus` that `mask` admits, more than `k`, with their signals."""
     matches = corpus.postings.matches(query.terms)
     lexical, coverage = _bm25(corpus, matches)
     dense = query.vector is not None and len(corpus.vectors) > 0
@@ -75,22 +78,23 @@ def seed(query: Query, corpus: Corpus, mask: NDArray[np.bool_] | None) -> Signal
     cosine = _cosines(query, corpus, mask, everything)
     whole = everything and corpus.vectors.exact
     moments = _moments(query, corpus, cosine, whole)
-    exact = np.zeros(len(corpus), bool)
     if everything:
         places = np.arange(len(corpus))
     else:
-        score = _rough(query, corpus, lexical, coverage, cosine, moments[1], mask)
+        score, seeds = _rough(query, corpus, lexical, coverage, cosine, moments[1], mask), max(_SEEDS, k)
         if dense and corpus.vectors.exact:
-            likely = _highest(score, _LIKELY)
-            before = cosine[corpus.order[likely]]
+            likely = _highest(score, _LIKELY * seeds)
+            rows = corpus.order[likely]
+            before = cosine[rows]
             _fill_cosines(query, corpus, cosine, likely)
-            exact[likely] = True
-            score[likely] += _meaning(moments[1]) * (cosine[corpus.order[likely]] - before)
-        places = _promising(score, corpus)
+            centres = likely[_highest(score[likely] + _meaning(moments[1]) * (cosine[rows] - before), seeds)]
+        else:
+            centres = _highest(score, seeds)
+        places = _with_neighbours(centres, corpus)
     if mask is not None:
         places = places[mask[corpus.order[places]]]
-    if dense and not whole:
-        _fill_cosines(query, corpus, cosine, places[~exact[places]])
+    if dense and not corpus.vectors.exact:
+        _fill_cosines(query, corpus, cosine, places)
     windows = _windows(corpus, matches, places)
     blocks = corpus.block[places]
     session = np.zeros(len(places), np.int64)
@@ -219,9 +223,9 @@ def _meaning(deviation: float) -> np.float32:
     return np.float32(slope["meaning"] + slope["meaning z"] / deviation)
 
 
-def _promising(score: Floats, corpus: Corpus) -> Ints:
-    """Places, ascending: the best `_SEEDS` and the turns around them."""
-    centres = _highest(score, _SEEDS)[:, None]
+def _with_neighbours(places: Ints, corpus: Corpus) -> Ints:
+    """`places`, ascending, and the turns around them."""
+    centres = places[:, None]
     near = centres + np.arange(-_REACH, _REACH + 1)
     chosen = np.zeros(len(corpus), bool)
     chosen[np.minimum(np.maximum(near, corpus.first[centres]), corpus.last[centres])] = True
@@ -230,7 +234,14 @@ def _promising(score: Floats, corpus: Corpus) -> Ints:
 
 def _highest(scores: Floats, k: int) -> Ints:
     """Positions of the `k` highest, in no order."""
-    return np.argpartition(-scores, min(k, len(scores) - 1))[:k]
+    # above a floor taken from every seventh score lie twice as many as are wanted, give or take; to look
+    # among those alone is six times faster than among all
+    some = scores[::_STRIDE]
+    at = max(0, len(some) - 2 * k // _STRIDE)
+    likely = np.flatnonzero(scores >= np.partition(some, at)[at]) if 0 < at < len(some) else np.arange(len(scores))
+    if len(likely) < k:
+        likely = np.arange(len(scores))
+    return likely[np.argpartition(-scores[likely], min(k, len(likely)) - 1)[:k]]
 
 
 def said_by(query: Query, corpus: Corpus, rows: Ints | slice = _ALL) -> Floats:
