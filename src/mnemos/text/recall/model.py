@@ -28,7 +28,7 @@ PLACES = tuple(name for name in FEATURES if name.startswith("place"))
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """`(x - mean) / scale @ weight + bias`."""
+    """`(x - mean) / scale @ weight + bias`, x of one or more tables side by side."""
 
     mean: Floats
     scale: Floats
@@ -43,10 +43,14 @@ class Linear:
         object.__setattr__(self, "slope", self.weight / self.scale)
         object.__setattr__(self, "base", np.float32(self.bias - self.mean @ self.slope))
 
-    def __call__(self, x: Floats) -> Floats:
-        """[n] scores of [n, features]."""
-        # not `x @ slope`, which may wake the threads of the BLAS for a product of microseconds
-        return np.asarray(np.einsum("nf,f->n", x, self.slope) + self.base, np.float32)
+    def __call__(self, *tables: Floats) -> Floats:
+        """[n] scores of [n, features], in one table or several side by side."""
+        start, scores = 0, np.float32(self.base)
+        for x in tables:
+            # not `x @ slope`, which may wake the threads of the BLAS for a product of microseconds
+            scores = scores + np.einsum("nf,f->n", x, self.slope[start : start + x.shape[1]])
+            start += x.shape[1]
+        return np.asarray(scores, np.float32)
 
     def parts(self, x: Floats) -> Floats:
         """[features] what each one contributes to the score of one row."""

@@ -204,4 +204,4 @@ def _parts(signals: Signals, ranked: Ranked, n: int) -> dict[str, float]:
     values = model.parts(np.concatenate([ranked.first[n], ranked.second[n]]))
     names: Sequence[str] = (*FEATURES, *(f"around: {name}" for name in SPREAD))
     found = {name: round(float(value), 4) for name, value in zip(names, values, strict=True)}
-    return found | ({"on the day": round(float(ranked.day[n]), 4)} if ranked.day[n] else {})
+    return found | ({} if ranked.day is None or not ranked.day[n] else {"on the day": round(float(ranked.day[n]), 4)})
