@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mnemos.bench.claims.titans import FULL, SMOKE, VARIANTS, run, streams
+from mnemos.bench.claims.titans import FULL, SMOKE, TASKS, VARIANTS, run, streams, titans_layer
 from mnemos.bench.runner import silent
 
 
@@ -12,6 +12,17 @@ def test_the_claim_runs_at_smoke_size_and_compares_all_variants() -> None:
     assert {row["system"] for row in result.rows} == set(VARIANTS)
     assert result.claim is not None
     assert all(value > 0 for name, value in result.measures.items() if name.startswith("error"))
+    assert {f"{task}, {name}" for task in TASKS for name in VARIANTS} <= set(result.measures)
+
+
+def test_a_layer_has_the_gates_of_its_variant() -> None:
+    gates = {name: titans_layer(8, 2, *parts).memory.names for name, parts in VARIANTS.items()}
+    assert gates == {
+        "neither": ["step"],
+        "momentum": ["step", "momentum"],
+        "decay": ["step", "keep"],
+        "both": ["step", "keep", "momentum"],
+    }
 
 
 def test_the_streams_switch_as_often_as_said_and_have_values_of_unit_variance() -> None:

@@ -2,7 +2,8 @@
 
 Pairs (k, A k + noise) stream by; with probability 1/48 per step A is drawn anew, and a flag that only the gates see
 says so. The memory reads with the next key and is judged by the next value. Four memories with the same gates are
-trained to the same budget: with and without decay, with and without momentum.
+trained to the same budget: with and without decay, with and without momentum. The same four as whole layers then
+learn noisy recall and to find a needle, which is reported beside it.
 
 Source: Titans, 2025 (arXiv 2501.00663), ablation: perplexity 27.01, without decay 29.04, without momentum 28.98.
 """
@@ -10,15 +11,22 @@ Source: Titans, 2025 (arXiv 2501.00663), ablation: perplexity 27.01, without dec
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mnemos.bench.neural.recall import Training, train_recall
+from mnemos.bench.recall import recall_task
 from mnemos.bench.results import Finding, Result
 from mnemos.bench.runner import Progress
+from mnemos.state.mixers.neural_memory import MemoryMixer
+from mnemos.state.mixers.titans import titans_memory
 from mnemos.state.ops.momentum_delta_rule import momentum_delta_rule
+from mnemos.state.retention import Decay, NoRetention
+from mnemos.state.rule import GradientDescent, Momentum
 
 SYSTEM = "titans"
 
@@ -37,12 +45,17 @@ class Size:
     streams: int = 128
     """Fresh ones, for the test."""
     seeds: tuple[int, ...] = (0, 1, 2)
+    layer_steps: int = 600
+    layer_rates: tuple[float, ...] = (3e-3, 1e-2)
+    layer_seeds: tuple[int, ...] = (0, 1)
 
 
 FULL = Size()
-SMOKE = Size(tokens=48, steps=3, streams=8, seeds=(0,))
+SMOKE = Size(tokens=48, steps=3, streams=8, seeds=(0,), layer_steps=1, layer_rates=(3e-3,), layer_seeds=(0,))
 VARIANTS = {"neither": (False, False), "momentum": (False, True), "decay": (True, False), "both": (True, True)}
 """Name to (decay, momentum)."""
+TASKS = ("noisy_recall", "needle")
+"""What the whole layer is tried on."""
 
 
 class GatedMemory(nn.Module):
@@ -105,12 +118,13 @@ def run(progress: Progress, size: Size = FULL) -> Result:
             if parts[1]:
                 row |= {"momentum": momentum[0], "momentum at a switch": momentum[1]}
             rows.append(row)
+    layers = _layers(progress, size)
     mean = {name: float(np.mean([row["error"] for row in rows if row["system"] == name])) for name in VARIANTS}
     gain = 1 - mean["decay"] / mean["neither"]
     return Result(
         name=SYSTEM,
-        measures={f"error, {name}": value for name, value in mean.items()} | {"gain of decay": gain},
-        rows=rows,
+        measures={f"error, {name}": value for name, value in mean.items()} | {"gain of decay": gain} | _scores(layers),
+        rows=rows + layers,
         config=asdict(size),
         size={"streams": size.streams * len(size.seeds), "tokens": size.tokens},
         seeds=list(size.seeds),
@@ -123,6 +137,36 @@ def run(progress: Progress, size: Size = FULL) -> Result:
             verdict="holds" if gain >= 0.2 and mean["both"] <= mean["decay"] + 0.003 else "fails",
         ),
     )
+
+
+def titans_layer(dim: int, heads: int, decay: bool, momentum: bool) -> MemoryMixer:
+    """The long-term memory as a layer, its memory a matrix; with neither it is TTT's."""
+    memory = titans_memory(
+        dim, heads, 1, 1, Decay() if decay else NoRetention(), Momentum() if momentum else GradientDescent()
+    )
+    return MemoryMixer(dim, memory, heads=heads)
+
+
+def _layers(progress: Progress, size: Size) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    total = len(TASKS) * len(VARIANTS) * len(size.layer_seeds)
+    for task in TASKS:
+        for seed in size.layer_seeds:
+            training = Training(heads=4, steps=size.layer_steps, batch=16, rates=size.layer_rates, seed=seed)
+            for name, (decay, momentum) in VARIANTS.items():
+                progress(f"{task}, {name}, seed {seed}", len(rows), total)
+                make = partial(titans_layer, training.dim, training.heads, decay, momentum)
+                row = train_recall(recall_task(task), make, training)
+                rows.append({"system": name, "task": task, "seed": seed} | row)
+    return rows
+
+
+def _scores(rows: list[dict[str, Any]]) -> dict[str, float]:
+    return {
+        f"{task}, {name}": float(np.mean([r["score"] for r in rows if (r["system"], r["task"]) == (name, task)]))
+        for task in TASKS
+        for name in VARIANTS
+    }
 
 
 def _trained(memory: GatedMemory, size: Size, seed: int) -> GatedMemory:

@@ -9,7 +9,7 @@ Source: Zoology (Arora et al., 2023), in the small size of the MQAR test.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from mnemos.bench.recall import RecallTask, Split
 from mnemos.state.mixers.parts import ShortConv
-from mnemos.state.mixers.registry import make_mixer
 
 VALIDATION = 1_000_000
 """Seeds of the training range from here on are for choosing learning rates, never trained on."""
@@ -57,13 +56,13 @@ class GatedConv(nn.Module):
 class RecallModel(nn.Module):
     """Token ids [B, L] to logits [B, L, vocab]."""
 
-    def __init__(self, vocab: int, mixer: str, training: Training, settings: Mapping[str, Any]) -> None:
+    def __init__(self, vocab: int, make: Callable[[], nn.Module], dim: int) -> None:
         super().__init__()
-        self.embed = nn.Embedding(vocab, training.dim)
+        self.embed = nn.Embedding(vocab, dim)
         nn.init.normal_(self.embed.weight, std=0.02)
-        self.norms = nn.ModuleList(nn.RMSNorm(training.dim) for _ in range(3))
-        self.conv = GatedConv(training.dim)
-        self.mixer = make_mixer(mixer, training.dim, training.heads, **settings)
+        self.norms = nn.ModuleList(nn.RMSNorm(dim) for _ in range(3))
+        self.conv = GatedConv(dim)
+        self.mixer = make()
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits of each position's target."""
@@ -75,18 +74,16 @@ class RecallModel(nn.Module):
 
 def train_recall(
     task: RecallTask,
-    mixer: str,
+    make: Callable[[], nn.Module],
     training: Training,
-    settings: Mapping[str, Any] | None = None,
     told: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Train at each learning rate, and judge the best.
 
     Args:
         task: what is to be recalled.
-        mixer: its registered name.
+        make: a new mixer of the training's width.
         training: sizes and budget.
-        settings: of the mixer.
         told: (what, steps done, of how many), now and then.
 
     Returns:
@@ -95,7 +92,7 @@ def train_recall(
     """
     runs = []
     for rate in training.rates:
-        model, loss, speed = _trained(task, mixer, training, settings or {}, rate, told)
+        model, loss, speed = _trained(task, make, training, rate, told)
         runs.append((score(model, task, training, VALIDATION, "train"), rate, model, loss, speed))
         if runs[-1][0] > 0.995:
             break  # no other rate can be told from this one
@@ -127,14 +124,13 @@ def score(model: RecallModel, task: RecallTask, training: Training, seed: int, s
 
 def _trained(
     task: RecallTask,
-    mixer: str,
+    make: Callable[[], nn.Module],
     training: Training,
-    settings: Mapping[str, Any],
     rate: float,
     told: Callable[[str, int, int], None] | None,
 ) -> tuple[RecallModel, float, float]:
     torch.manual_seed(training.seed)
-    model = RecallModel(task.vocab, mixer, training, settings)
+    model = RecallModel(task.vocab, make, training.dim)
     optimiser = torch.optim.AdamW(model.parameters(), rate, weight_decay=training.decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=training.steps + 1, pct_start=0.1)
     began, last, steps = time.perf_counter(), 0.0, 0
@@ -152,7 +148,7 @@ def _trained(
         schedule.step()
         last, steps = loss.item(), step + 1
         if told and step % 50 == 0:
-            told(f"{mixer}, rate {rate}", step, training.steps)
+            told(f"rate {rate}", step, training.steps)
         if steps % 250 == 0 and steps < training.steps and score(model, task, training, VALIDATION, "train") > 0.995:
             break
     speed = steps * training.batch * task.length / (time.perf_counter() - began)

@@ -12,7 +12,7 @@ from mnemos.bench.recall import recall_task
 from mnemos.bench.results import Result
 from mnemos.bench.runner import Progress, TaskOptions, task
 from mnemos.core.errors import InvalidInput
-from mnemos.state.mixers.registry import check_mixer_name, mixer_names
+from mnemos.state.mixers.registry import check_mixer_name, make_mixer, mixer_names
 
 _WINDOW = 16
 """Of the sliding-window attention, so that its ceiling says something at short lengths."""
@@ -68,8 +68,9 @@ def recall(options: RecallOptions, progress: Progress) -> Result:
     for done, name in enumerate(names):
         progress(name, done, len(names))
         settings = {"window": _WINDOW} if name == "swa" else {}
-        told = partial(_told, progress, done, len(names))
-        kept.make(name, partial(train_recall, chosen, name, training, settings, told))
+        told = partial(_told, progress, name, done, len(names))
+        make = partial(make_mixer, name, options.dim, options.heads, **settings)
+        kept.make(name, partial(train_recall, chosen, make, training, told))
     rows = sorted((kept.rows[name] for name in names), key=lambda row: -row.get("score", -1.0))
     ceiling = chosen.ceiling(_WINDOW)
     rows.append({"system": f"ceiling of a window of {_WINDOW}", "score": round(ceiling, 4)})
@@ -84,5 +85,5 @@ def recall(options: RecallOptions, progress: Progress) -> Result:
     )
 
 
-def _told(progress: Progress, done: int, total: int, what: str, step: int, steps: int) -> None:
-    progress(f"{what}, step {step} of {steps}", done, total)
+def _told(progress: Progress, name: str, done: int, total: int, what: str, step: int, steps: int) -> None:
+    progress(f"{name}, {what}, step {step} of {steps}", done, total)

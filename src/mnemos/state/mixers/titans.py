@@ -16,12 +16,19 @@ from mnemos.state.memory import Memory
 from mnemos.state.mixers.compose import MemoryAsContext, MemoryAsGate, MemoryAsLayer
 from mnemos.state.mixers.neural_memory import MemoryMixer, NeuralMemory
 from mnemos.state.objective import L2
-from mnemos.state.retention import Decay
-from mnemos.state.rule import Momentum
+from mnemos.state.retention import Decay, Retention
+from mnemos.state.rule import GradientDescent, Momentum
 from mnemos.state.structure import MLP, Matrix
 
 
-def titans_memory(dim: int, heads: int, memory_depth: int, chunk: int) -> NeuralMemory:
+def titans_memory(
+    dim: int,
+    heads: int,
+    memory_depth: int,
+    chunk: int,
+    retention: Retention = Decay(),  # noqa: B008  (frozen)
+    rule: GradientDescent | Momentum = Momentum(),  # noqa: B008
+) -> NeuralMemory:
     """The long-term memory of Titans, without the projections around it.
 
     Args:
@@ -29,13 +36,15 @@ def titans_memory(dim: int, heads: int, memory_depth: int, chunk: int) -> Neural
         heads: H.
         memory_depth: matrices of the MLP; 1 is a plain matrix, whose chunk form is exact.
         chunk: tokens whose gradients share their weights, for memory_depth > 1. Other chunks are another memory.
+        retention: the paper's, unless an ablation asks for another.
+        rule: likewise.
     """
     deep = memory_depth > 1
     memory = Memory(
         MLP(memory_depth) if deep else Matrix(),
         L2(),
-        Decay(),
-        Momentum(),
+        retention,
+        rule,
         heads=heads,
         key_dim=dim // heads,
         chunk=chunk if deep else 1,
