@@ -21,3 +21,8 @@ def test_they_are_put_to_the_speakers_of_the_conversation_and_have_no_evidence_t
 
 def test_questions_without_an_answer_anywhere_are_not_taken() -> None:
     assert asked_elsewhere([_conversation("one", "Ada"), _conversation("two", "Tim", adversarial=True)], 9)[0] == []
+
+
+def test_a_name_that_both_conversations_know_is_replaced_once() -> None:
+    here, _ = asked_elsewhere([_conversation("one", "John", "Maria"), _conversation("two", "Tim", "John")], 9)
+    assert sorted(q.question for q in here) == ["What did John paint?", "What did Maria paint?"]
