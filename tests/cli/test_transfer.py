@@ -91,6 +91,8 @@ def test_an_interrupted_import_is_whole_and_goes_on_with_nothing_doubled(process
     total = 12 * BATCH
     file = conversation(home / "long.jsonl", total)
     command = [sys.executable, "-u", "-m", "mnemos", "import", str(file)]
+    # a shell starts what runs in its background with interrupts ignored, and children inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         first = running.stderr.readline()
