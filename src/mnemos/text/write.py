@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,10 @@ _UNITS = 128
 """Pieces of a long text that are embedded; words find the rest."""
 _FACT_LIMIT = 4000
 """Characters beyond which a text is a document, not somebody telling about their life."""
-_BATCH = 512
-"""Records that are embedded together."""
+_BATCH = 2048
+"""Records that are embedded together: of more, more are equally long."""
+_FEW = 512
+"""Records up to which nothing is embedded beside the reading."""
 _ITEM_FIELDS = ("text", "speaker", "at", "session", "metadata", "kind", "source", "key")
 
 
@@ -160,35 +163,21 @@ class Encoder:
 
     def analyse(self, records: Sequence[Record], store: Store | None) -> list[Analysis]:
         """The index's view of each record; texts that `store` knows vectors of are not embedded again."""
-        return self.begin(records, store)()
+        return self._analyses(records, [_seen(r) for r in records], self._units(records, store)())
 
-    def begin(
-        self, records: Sequence[Record], store: Store | None, pool: Executor | None = None
-    ) -> Callable[[], list[Analysis]]:
-        """`analyse` in two halves: with a `pool`, texts are embedded there until what is returned is called."""
-        units = self._units([r for r in records if r.kind in VERBATIM], store, pool)
-        words = [
-            (
-                analyse.terms(r.text),
-                _traits(r),
-                np.array([analyse.name_hash(canonical(n)) for n in r.data.get("entities", ())], np.uint32),
-            )
-            for r in records
-        ]
-
-        def finish() -> list[Analysis]:
-            found = units()
-            return [Analysis(*seen, self.model, found.get(r.id, ())) for r, seen in zip(records, words, strict=True)]
-
-        return finish
+    def _analyses(
+        self, records: Sequence[Record], seen: Sequence[_Seen], units: Mapping[str, tuple[Unit, ...]]
+    ) -> list[Analysis]:
+        return [Analysis(*s, self.model, units.get(r.id, ())) for r, s in zip(records, seen, strict=True)]
 
     def _units(
-        self, records: Sequence[Record], store: Store | None, pool: Executor | None
+        self, records: Sequence[Record], store: Store | None, pool: Executor | None = None
     ) -> Callable[[], dict[str, tuple[Unit, ...]]]:
+        """The units of verbatim `records` by id; with a `pool`, they are embedded there until this is called."""
         embedder = self.embedder
-        if embedder is None or not records:
+        pieces = {r.id: [(_unit_hash(piece), piece) for piece in cut(r.text)] for r in records if r.kind in VERBATIM}
+        if embedder is None or not pieces:
             return dict
-        pieces = {r.id: [(_unit_hash(piece), piece) for piece in cut(r.text)] for r in records}
         texts = {h: piece for parts in pieces.values() for h, piece in parts}
         known = store.cached(self.model, list(texts)) if store else {}
         missing = {h: text for h, text in texts.items() if h not in known}
@@ -211,21 +200,21 @@ class Encoder:
         Args:
             progress: called with the number of writes that are ready.
         """
-        begun = []
-        stated: dict[str, list[Fact]] = {}
+        batches = [fresh[start : start + _BATCH] for start in range(0, len(fresh), _BATCH)]
         writes: list[Write] = []
         with ExitStack() as stack:
             pool = None
-            if len(fresh) > _BATCH:  # one batch is embedded while the next ones are read
+            if len(fresh) > _FEW:
                 pool = ThreadPoolExecutor(1)
                 stack.callback(pool.shutdown, cancel_futures=True)
-            for start in range(0, len(fresh), _BATCH):
-                keys = [key for _, key in fresh[start : start + _BATCH]]
-                records = [self.read(record) for record, _ in fresh[start : start + _BATCH]]
-                begun.append((records, keys, self.begin(records, store, pool)))
-                stated.update((record.id, derive(record)) for record in records)
-            for records, keys, finish in begun:
-                writes += [Write(*one) for one in zip(records, finish(), keys, strict=True)]
+            # all texts are on their way to the embedder before the first one is read
+            embedding = [self._units([record for record, _ in batch], store, pool) for batch in batches]
+            read = [[self.read(record) for record, _ in batch] for batch in batches]
+            seen = [[_seen(record) for record in records] for records in read]
+            stated = {record.id: derive(record) for records in read for record in records}
+            for batch, records, words, units in zip(batches, read, seen, embedding, strict=True):
+                analyses = self._analyses(records, words, units())
+                writes += map(Write, records, analyses, (key for _, key in batch))
                 if progress:
                     progress(len(writes))
         return writes, stated
@@ -233,6 +222,15 @@ class Encoder:
     def embed_query(self, text: str) -> NDArray[np.float32] | None:
         """[dim] of a question; None without an embedder."""
         return self.embedder.embed([text])[0] if self.embedder else None
+
+
+_Seen = tuple[NDArray[np.uint32], int, NDArray[np.uint32]]
+"""Terms, traits and mentions."""
+
+
+def _seen(record: Record) -> _Seen:
+    names = [analyse.name_hash(canonical(name)) for name in record.data.get("entities", ())]
+    return analyse.terms(record.text), _traits(record), np.array(names, np.uint32)
 
 
 def cut(text: str) -> list[str]:
@@ -266,6 +264,7 @@ def entity_records(record: Record, now: Time) -> list[Record]:
     ]  # fmt: skip
 
 
+@lru_cache(maxsize=50_000)
 def entity_id(scope: Scope, name: str) -> str:
     """The id of an entity: a digest of its canonical name within its scope."""
     return "E" + _digest(scope.user, scope.agent, canonical(name))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _LONGEST_WORD = 64
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
-_POSSESSIVE = re.compile(r"['’]s$")
+_POSSESSIVE = ("'s", "’s")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0e7f\uac00-\ud7af]+")
 """Scripts written without spaces between words: indexed by character pairs."""
 
@@ -182,18 +182,19 @@ def _stem(word: str) -> str:
 
 def words(text: str) -> list[str]:
     """Case-folded words in order; unspaced scripts in overlapping character pairs."""
+    if text.isascii():
+        return [_owner(word) for word in _WORD.findall(text.lower())]
     found = []
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-    for match in _WORD.finditer(text.casefold()):
-        word = match.group()
-        if word.isascii():
-            found.append(_POSSESSIVE.sub("", word))
-        elif _UNSPACED.search(word):
+    for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold()):
+        if not word.isascii() and _UNSPACED.search(word):
             found += _pairs(word)
         else:
-            found.append(_POSSESSIVE.sub("", word))
+            found.append(_owner(word))
     return found
+
+
+def _owner(word: str) -> str:
+    return word[:-2] if word.endswith(_POSSESSIVE) else word
 
 
 def _pairs(word: str) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from calendar import isleap, monthrange
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -65,8 +66,9 @@ class Now:
 
 
 @cache
-def grammar() -> tuple[frozenset[str], tuple[tuple[str, frozenset[str], re.Pattern[str]], ...]]:
-    """All trigger words, and per rule: its kind, its own words, the expression. Compiled on first use.
+def grammar() -> tuple[Mapping[str, list[int]], tuple[tuple[str, re.Pattern[str]], ...]]:
+    """By trigger word the numbers of the rules that it calls for, and per rule: its kind, the expression.
+    Compiled on first use.
 
     Where a rule has a group `x`, the date begins there; what stands before only allows it.
     """
@@ -181,11 +183,14 @@ def grammar() -> tuple[frozenset[str], tuple[tuple[str, frozenset[str], re.Patte
             rf"(?!\w)(?:,?\s{_Y})?)",
         ),
     ]
-    compiled = []
-    for kind, words, pattern in rules:
+    compiled: list[tuple[str, re.Pattern[str]]] = []
+    called: dict[str, list[int]] = {}
+    for number, (kind, words, pattern) in enumerate(rules):
         tail = "" if kind == "numeric" else r"(?!\w)"  # 2023-05-08T13:56
-        compiled.append((kind, frozenset(words.split()), re.compile(rf"(?<!\w)(?:{pattern}){tail}", re.I)))
-    return frozenset[str]().union(*(row[1] for row in compiled)), tuple(compiled)
+        compiled.append((kind, re.compile(rf"(?<!\w)(?:{pattern}){tail}", re.I)))
+        for word in words.split():
+            called.setdefault(word, []).append(number)
+    return called, tuple(compiled)
 
 
 def nearest_year(m: re.Match[str], now: Now, month: int, day: int, vague: bool = False) -> int:

@@ -146,15 +146,13 @@ class _Hit:
 
 
 def _hits(text: str, at: Time | None) -> list[_Hit]:
-    words = set(WORDS.findall(text.lower()))
-    all_triggers, rules = grammar()
-    if all_triggers.isdisjoint(words):
+    triggers, rules = grammar()
+    called = {n for word in triggers.keys() & WORDS.findall(text.lower()) for n in triggers[word]}
+    if not called:
         return []
     now = _now(at)
     found: list[_Hit] = []
-    for kind, triggers, pattern in rules:
-        if triggers.isdisjoint(words):
-            continue
+    for kind, pattern in (rules[n] for n in sorted(called)):
         for match in pattern.finditer(text):
             days = _checked(_MEANING[kind], match, now)
             if days:

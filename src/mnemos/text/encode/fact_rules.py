@@ -7,7 +7,7 @@ for the words behind the verb: a name, a noun phrase, a list of them, a date.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -43,7 +43,6 @@ class Rule:
     objects: _Objects
     """What the words after the verb name."""
     pattern: re.Pattern[str]
-    triggers: frozenset[str]
 
 
 _NAME = r"[^\W\d_a-z][^\W\d_]{1,25}(?:[-'’][^\W\d_]{2,25})?(?:\s[^\W\d_a-z][^\W\d_]{1,25}){0,2}"
@@ -86,8 +85,9 @@ _END = r"(?=[.,;!)]|\s*\Z|\s(?:and|but|because|so|now|again|since|last|in|with|t
 
 
 @cache
-def rules() -> tuple[Rule, ...]:
-    """The rules, the more special first; compiled on first use.
+def rules() -> tuple[Mapping[str, list[int]], tuple[Rule, ...]]:
+    """By trigger word the numbers of the rules that it calls for; and the rules, the more special first.
+    Compiled on first use.
 
     Groups: `s` the subject, `v` a verb that must agree with it, `x` a part of the relation, `p` a kind of
     pet, `o` the object.
@@ -272,9 +272,12 @@ def rules() -> tuple[Rule, ...]:
         ),
         ("visited", False, _proper, "been", rf"{_S}(?:['’]ve|\shave|\shas|['’]s)\sbeen\sto\s{_O}"),
     ]
-    return tuple(
-        Rule(relation, single, objects, re.compile(pattern), frozenset(words.split()))
-        for relation, single, objects, words, pattern in rows
+    called: dict[str, list[int]] = {}
+    for number, row in enumerate(rows):
+        for word in row[3].split():
+            called.setdefault(word, []).append(number)
+    return called, tuple(
+        Rule(relation, single, objects, re.compile(pattern)) for relation, single, objects, _, pattern in rows
     )
 
 

@@ -44,10 +44,11 @@ def facts(text: str, speaker: str = "", at: Time | None = None) -> list[Fact]:
         speaker: who says it, the subject of "I", "we" and "my"; "I" where empty.
         at: when it was said, UTC seconds.
     """
-    words = set(_WORDS.findall(text.lower()))
-    active = [rule for rule in rules() if not rule.triggers.isdisjoint(words)]
-    if not active:
+    triggers, known = rules()
+    called = {n for word in triggers.keys() & _WORDS.findall(text.lower()) for n in triggers[word]}
+    if not called:
         return []
+    active = [known[n] for n in sorted(called)]
     out: list[Fact] = []
     for start, end in sentences(text):
         sentence = text[start:end]
