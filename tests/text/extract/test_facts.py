@@ -57,6 +57,8 @@ AT = parse_time("2023-05-25T13:14")
         ("My new phone number is +49 170 1234567.", "Zoe", "phone", "+49 170 1234567", True),
         ("my email is a.b@c.de.", "Zoe", "email", "a.b@c.de", True),
         ("I'm 32 years old", "Zoe", "age", "32", True),
+        ("I'm 32, so I'm in my 30s.", "Zoe", "age", "32", True),
+        ("I am a 32-year-old nurse", "Zoe", "age", "32", True),
     ],
 )
 def test_statement(text: str, subject: str, relation: str, thing: str, single: bool) -> None:
@@ -98,6 +100,22 @@ def test_a_fact_holds_from_the_date_it_names_else_from_when_it_was_said() -> Non
     assert facts("I joined a gym yesterday.", "Zoe", AT)[0].valid_from == parse_time("2023-05-24")
     assert facts("I live in Rome. I left yesterday.", "Zoe", AT)[0].valid_from == AT
     assert facts("I live in Rome.", "Zoe")[0].valid_from is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "When I'm 64, will you still feed me",
+        "By the time I'm 40, all is well.",
+        "I'm 10 minutes late.",
+        "I'm 20, 30 pounds heavier.",
+        "I'm 32.5, they say.",
+        "I'm 50-50 on it.",
+        "I'm 38 weeks in.",
+    ],
+)
+def test_not_every_number_is_an_age(text: str) -> None:
+    assert [fact for fact in facts(text, "Zoe", AT) if fact.relation == "age"] == []
 
 
 def test_a_relative_date_is_no_part_of_the_object_even_when_it_cannot_be_resolved() -> None:

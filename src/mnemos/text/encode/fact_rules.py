@@ -255,6 +255,16 @@ def rules() -> tuple[Mapping[str, list[int]], tuple[Rule, ...]]:
             r"(?P<o>[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,4})",
         ),
         ("age", True, _as_is, "old", rf"{_S}{_BE}(?P<o>\d{{1,3}})\syears?\sold"),
+        ("age", True, _as_is, "old", r"(?<![\w'’])(?P<s>I)(?:['’]m|\sam)\san?\s(?P<o>\d{1,3})[-\s]year[-\s]old\b"),
+        (
+            "age",
+            True,
+            _as_is,
+            " ".join(map(str, range(10, 100))),
+            r"(?<![\w'’])(?<![Ww]hen\s)(?<![Uu]ntil\s)(?<![Tt]ill\s)(?<![Oo]nce\s)(?<![Bb]efore\s)(?<!time\s)"
+            rf"(?P<s>I|[Mm]y\s(?:{KIN})(?:\s{_NAME})?){_BE}(?P<o>[1-9]\d)"
+            r"(?=[.,;!]?\s*\Z|[,;]\s(?![\d$]|or\b)|\s(?:and|but|so|now)\s(?![\d$]))",
+        ),
         (
             "{}",
             True,

@@ -154,7 +154,7 @@ def _since(said: Sentence) -> Time | None:
     return next((start for start in starts if start <= said.at), said.at)
 
 
-_WORDS = re.compile(r"[a-z]+")
+_WORDS = re.compile(r"[a-z]+|[0-9]+")
 _ASKS = re.compile(r"\?[\s\"”’)]*\Z|\?!")
 _JOKE = re.compile(r"\b(?:kidding|joking|hypothetical(?:ly)?|role[- ]?play)\b", re.IGNORECASE)
 _UNREAL = re.compile(
