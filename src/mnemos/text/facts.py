@@ -103,12 +103,21 @@ def _insert(fact: Fact, record: Record, chain: list[Record], ids: Callable[[], s
     return _linked(chain, fresh)
 
 
-def relinked(chain: Sequence[Record]) -> list[Record]:
+def relinked(chain: Sequence[Record], fresh: Record | None = None) -> list[Record]:
     """Those facts of one slot that change when it is put in order: each ends where the next begins,
-    and supersedes the one before."""
+    and supersedes the one before.
+
+    Args:
+        fresh: the only one of them that is out of order, if that is known.
+    """
     held = sorted(_held(chain), key=_start)
+    places = range(len(held))
+    if fresh is not None:  # then it and its neighbours are all that can change
+        place = next((n for n, fact in enumerate(held) if fact is fresh), -2)
+        places = places[max(0, place - 1) : place + 2]
     changed = []
-    for n, fact in enumerate(held):
+    for n in places:
+        fact = held[n]
         end = _start(held[n + 1]) if n + 1 < len(held) else None
         before = [held[n - 1].id] if n else []
         if fact.valid_to != end or [e.to for e in fact.edges if e.kind is EdgeKind.SUPERSEDES] != before:
@@ -134,10 +143,8 @@ def revived(records: Sequence[Record], store: Store, now: Time) -> list[Write]:
 
 
 def _linked(chain: list[Record], fresh: Record) -> list[Record]:
-    changed = {fresh.id: fresh}
-    places = {record.id: n for n, record in enumerate(chain)}
-    for record in relinked(chain):
-        chain[places[record.id]] = changed[record.id] = record
+    changed = {fresh.id: fresh} | {record.id: record for record in relinked(chain, fresh)}
+    chain[:] = [changed.get(record.id, record) for record in chain]
     return list(changed.values())
 
 
