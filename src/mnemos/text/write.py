@@ -40,10 +40,8 @@ _UNITS = 128
 """Pieces of a long text that are embedded; words find the rest."""
 _FACT_LIMIT = 4000
 """Characters beyond which a text is a document, not somebody telling about their life."""
-_BATCH = 2048
-"""Records that are embedded together: of more, more are equally long."""
-_FEW = 512
-"""Records up to which nothing is embedded beside the reading."""
+_BATCH = 512
+"""Texts that are embedded together, and records above which that goes on while they are read."""
 _ITEM_FIELDS = ("text", "speaker", "at", "session", "metadata", "kind", "source", "key")
 
 
@@ -171,7 +169,11 @@ class Encoder:
         return [Analysis(*s, self.model, units.get(r.id, ())) for r, s in zip(records, seen, strict=True)]
 
     def _units(
-        self, records: Sequence[Record], store: Store | None, pool: Executor | None = None
+        self,
+        records: Sequence[Record],
+        store: Store | None,
+        pool: Executor | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> Callable[[], dict[str, tuple[Unit, ...]]]:
         """The units of verbatim `records` by id; with a `pool`, they are embedded there until this is called."""
         embedder = self.embedder
@@ -180,14 +182,16 @@ class Encoder:
             return dict
         texts = {h: piece for parts in pieces.values() for h, piece in parts}
         known = store.cached(self.model, list(texts)) if store else {}
-        missing = {h: text for h, text in texts.items() if h not in known}
-        wanted = list(missing.values())
-        embedding = pool.submit(embedder.embed, wanted) if pool and wanted else None
+        # beside others of its length no text waits for a longer one
+        missing = sorted((h for h in texts if h not in known), key=lambda h: len(texts[h]))
+        batches = [missing[start : start + _BATCH] for start in range(0, len(missing), _BATCH)]
+        vectors = (pool.map if pool else map)(embedder.embed, [[texts[h] for h in batch] for batch in batches])
 
         def finish() -> dict[str, tuple[Unit, ...]]:
-            if wanted:
-                vectors = embedding.result() if embedding else embedder.embed(wanted)
-                known.update(zip(missing, vectors.astype(np.float16), strict=True))
+            for n, (batch, found) in enumerate(zip(batches, vectors, strict=True), 1):
+                known.update(zip(batch, found.astype(np.float16), strict=True))
+                if progress and n < len(batches):
+                    progress(len(records) * n // len(batches))
             return {id: tuple(Unit(h, known[h]) for h, _ in parts) for id, parts in pieces.items()}
 
         return finish
@@ -198,26 +202,23 @@ class Encoder:
         """New records with their keys as writes, read and embedded; and the facts that each states, by id.
 
         Args:
-            progress: called with the number of writes that are ready.
+            progress: called with how many of them the embedder has done, and with all at the end.
         """
-        batches = [fresh[start : start + _BATCH] for start in range(0, len(fresh), _BATCH)]
-        writes: list[Write] = []
+        records = [record for record, _ in fresh]
         with ExitStack() as stack:
             pool = None
-            if len(fresh) > _FEW:
+            if len(fresh) > _BATCH:
                 pool = ThreadPoolExecutor(1)
                 stack.callback(pool.shutdown, cancel_futures=True)
-            # all texts are on their way to the embedder before the first one is read
-            embedding = [self._units([record for record, _ in batch], store, pool) for batch in batches]
-            read = [[self.read(record) for record, _ in batch] for batch in batches]
-            seen = [[_seen(record) for record in records] for records in read]
-            stated = {record.id: derive(record) for records in read for record in records}
-            for batch, records, words, units in zip(batches, read, seen, embedding, strict=True):
-                analyses = self._analyses(records, words, units())
-                writes += map(Write, records, analyses, (key for _, key in batch))
-                if progress:
-                    progress(len(writes))
-        return writes, stated
+            # every text is on its way to the embedder before the first one is read
+            units = self._units(records, store, pool, progress)
+            records = [self.read(record) for record in records]
+            seen = [_seen(record) for record in records]
+            stated = {record.id: derive(record) for record in records}
+            analyses = self._analyses(records, seen, units())
+        if progress and fresh:
+            progress(len(fresh))
+        return list(map(Write, records, analyses, (key for _, key in fresh))), stated
 
     def embed_query(self, text: str) -> NDArray[np.float32] | None:
         """[dim] of a question; None without an embedder."""
