@@ -40,7 +40,7 @@ _UNITS = 128
 """Pieces of a long text that are embedded; words find the rest."""
 _FACT_LIMIT = 4000
 """Characters beyond which a text is a document, not somebody telling about their life."""
-_BATCH = 512
+_BATCH = 2048
 """Texts that are embedded together, and records above which that goes on while they are read."""
 _ITEM_FIELDS = ("text", "speaker", "at", "session", "metadata", "kind", "source", "key")
 
