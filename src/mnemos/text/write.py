@@ -41,7 +41,9 @@ _UNITS = 128
 _FACT_LIMIT = 4000
 """Characters beyond which a text is a document, not somebody telling about their life."""
 _BATCH = 2048
-"""Texts that are embedded together, and records above which that goes on while they are read."""
+"""Texts that are embedded together: of more, more are equally long."""
+_FEW = 256
+"""Records up to which nothing is embedded while they are read."""
 _ITEM_FIELDS = ("text", "speaker", "at", "session", "metadata", "kind", "source", "key")
 
 
@@ -207,7 +209,7 @@ class Encoder:
         records = [record for record, _ in fresh]
         with ExitStack() as stack:
             pool = None
-            if len(fresh) > _BATCH:
+            if len(fresh) > _FEW:
                 pool = ThreadPoolExecutor(1)
                 stack.callback(pool.shutdown, cancel_futures=True)
             # every text is on its way to the embedder before the first one is read
