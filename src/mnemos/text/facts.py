@@ -16,7 +16,7 @@ from mnemos.text.encode.facts import Fact
 from mnemos.text.gate import waits
 from mnemos.text.records import Edge, EdgeKind, Kind, Record, Scope
 from mnemos.text.store import Store, Write
-from mnemos.text.write import Encoder, derive, entity_records, fact_slot
+from mnemos.text.write import Encoder, derive, entity_id, entity_record, fact_slot
 
 
 def derived_writes(
@@ -50,9 +50,13 @@ def slot_of(record: Record) -> str:
 
 
 def _entities(records: Sequence[Record], store: Store, now: Time) -> list[Record]:
-    named = {entity.id: entity for record in records for entity in entity_records(record, now)}
+    named = {entity_id(r.scope, name): (r, name) for r in records for name in r.data.get("entities", ())}
     known = store.get(list(named))
-    return [entity for id, entity in named.items() if id not in known or known[id].retracted_at is not None]
+    return [
+        entity_record(record, name, now)
+        for id, (record, name) in named.items()
+        if id not in known or known[id].retracted_at is not None
+    ]
 
 
 def _facts(
@@ -75,8 +79,9 @@ def _insert(fact: Fact, record: Record, chain: list[Record], ids: Callable[[], s
     support = Edge(EdgeKind.DERIVED_FROM, record.id)
     since = fact.valid_from if fact.valid_from is not None else now
     quarantined = record.quarantined or waits(fact, record)
+    wanted = canonical(fact.object)
     for n, old in enumerate(chain):
-        same = canonical(str(old.data.get("object", ""))) == canonical(fact.object)
+        same = canonical(str(old.data.get("object", ""))) == wanted
         if same and (not fact.single_valued or old.holds_at(since)):
             # said again: one more source for it, and a claim that waited is confirmed
             chain[n] = replace(old, edges=tuple(dict.fromkeys((*old.edges, support))))
@@ -85,7 +90,7 @@ def _insert(fact: Fact, record: Record, chain: list[Record], ids: Callable[[], s
             return _linked(chain, chain[n])
     if fact.single_valued and not quarantined:
         later = min((old for old in _held(chain) if _start(old) > since), key=_start, default=None)
-        if later is not None and canonical(str(later.data.get("object", ""))) == canonical(fact.object):
+        if later is not None and canonical(str(later.data.get("object", ""))) == wanted:
             # told late: it held earlier than was known
             earlier = replace(later, valid_from=since, edges=tuple(dict.fromkeys((*later.edges, support))))
             chain[chain.index(later)] = earlier

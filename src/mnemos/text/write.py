@@ -256,15 +256,12 @@ def derive(record: Record) -> list[Fact]:
     return facts(record.text, record.speaker, record.at)
 
 
-def entity_records(record: Record, now: Time) -> list[Record]:
-    """The entities that a record's `mentions` edges lead to; the same name has the same id."""
-    return [
-        Record(
-            id=entity_id(record.scope, name), kind=Kind.ENTITY, text=name, scope=record.scope,
-            source=record.source, recorded_at=now, data={"canonical": canonical(name)},
-        )
-        for name in record.data.get("entities", ())
-    ]  # fmt: skip
+def entity_record(record: Record, name: str, now: Time) -> Record:
+    """The entity of a `name` that `record` mentions."""
+    return Record(
+        id=entity_id(record.scope, name), kind=Kind.ENTITY, text=name, scope=record.scope, source=record.source,
+        recorded_at=now, data={"canonical": canonical(name)},
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=50_000)
