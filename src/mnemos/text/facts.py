@@ -51,12 +51,8 @@ def slot_of(record: Record) -> str:
 
 def _entities(records: Sequence[Record], store: Store, now: Time) -> list[Record]:
     named = {entity_id(r.scope, name): (r, name) for r in records for name in r.data.get("entities", ())}
-    known = store.get(list(named))
-    return [
-        entity_record(record, name, now)
-        for id, (record, name) in named.items()
-        if id not in known or known[id].retracted_at is not None
-    ]
+    known = store.visible(list(named))
+    return [entity_record(record, name, now) for id, (record, name) in named.items() if id not in known]
 
 
 def _facts(

@@ -137,6 +137,9 @@ _PLAIN = {
     if f.name in ("session", "speaker", "at", "source", "quarantined", "retracted_at", "valid_from", "valid_to")
 }  # fmt: skip
 """Fields that JSON holds as they are, with the defaults that it leaves out."""
+_KINDS = {str(kind): kind for kind in Kind}
+_EDGE_KINDS = {str(kind): kind for kind in EdgeKind}
+_NO_RETENTION = Retention()
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
@@ -176,15 +179,15 @@ def from_dict(data: Mapping[str, Any]) -> Record:
     try:
         return Record(
             id=str(data["id"]),
-            kind=Kind(data["kind"]),
+            kind=_KINDS[data["kind"]],
             text=str(data["text"]),
             scope=Scope(data.get("user", ""), data.get("agent", "")),
             metadata=data.get("metadata", {}),
             data=data.get("data", {}),
-            edges=tuple(Edge(EdgeKind(k), to, w) for k, to, w in data.get("edges", ())),
-            retention=Retention(**data.get("retention", {})),
+            edges=tuple([Edge(_EDGE_KINDS[k], to, w) for k, to, w in data.get("edges", ())]),
+            retention=Retention(**data["retention"]) if "retention" in data else _NO_RETENTION,
             recorded_at=data["recorded_at"],
-            **{name: data[name] for name in _PLAIN if name in data},
+            **{name: data[name] for name in _PLAIN.keys() & data.keys()},
         )
     except (KeyError, TypeError, ValueError) as why:
         raise InvalidInput(f"not a record ({type(why).__name__}: {why}): {str(dict(data))[:200]}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,14 @@ def test_a_body_is_the_record_as_that_entry_of_the_log_left_it(store: SQLiteStor
     assert {n: body["text"] for n, body in store.bodies([3, 1, 2, 9]).items()} == {1: "tea", 2: "coffee", 3: "milk"}
     assert from_dict(store.bodies([3])[3]) == store.get(["a"])["a"]
     assert store.bodies([]) == {}
+
+
+def test_visible_leaves_out_what_is_retracted_in_quarantine_or_not_there(store: SQLiteStore) -> None:
+    gone = replace(_write("b").record, retracted_at=2.0)
+    waiting = replace(_write("c").record, quarantined=True)
+    store.commit(_operation("1"), [_write("a"), Write(gone), Write(waiting)])
+    assert store.visible(["a", "b", "c", "d"]) == {"a"}
+    assert store.visible([]) == set()
 
 
 def test_an_error_inside_a_transaction_takes_all_of_it_back(store: SQLiteStore) -> None:

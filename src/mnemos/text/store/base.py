@@ -144,6 +144,10 @@ class Store(Protocol):
         """The current records of those ids that exist, retracted ones included."""
         ...
 
+    def visible(self, ids: Sequence[str]) -> set[str]:
+        """Those of the ids whose record is there and neither retracted nor in quarantine."""
+        ...
+
     def bodies(self, versions: Sequence[int]) -> dict[int, dict[str, Any]]:
         """By log number, the records as those entries left them, as data: what a hit is made of."""
         ...

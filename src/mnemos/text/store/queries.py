@@ -42,6 +42,11 @@ class Queries(Session):
             found.update((r.id, r) for r in self._records(sql, part))
         return found
 
+    def visible(self, ids: Sequence[str]) -> set[str]:
+        """Those of the ids whose record is there and neither retracted nor in quarantine."""
+        sql = "SELECT id FROM records WHERE hidden=0 AND id IN ({})"
+        return {id for part in _chunks(ids) for (id,) in self._rows(sql.format(_marks(part)), part)}
+
     def bodies(self, versions: Sequence[int]) -> dict[int, dict[str, Any]]:
         """By log number, the records as those entries left them, as data."""
         found: dict[int, dict[str, Any]] = {}
