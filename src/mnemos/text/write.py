@@ -184,8 +184,7 @@ class Encoder:
             return dict
         texts = {h: piece for parts in pieces.values() for h, piece in parts}
         known = store.cached(self.model, list(texts)) if store else {}
-        # beside others of its length no text waits for a longer one
-        missing = sorted((h for h in texts if h not in known), key=lambda h: len(texts[h]))
+        missing = [h for h in texts if h not in known]
         batches = [missing[start : start + _BATCH] for start in range(0, len(missing), _BATCH)]
         vectors = (pool.map if pool else map)(embedder.embed, [[texts[h] for h in batch] for batch in batches])
 
