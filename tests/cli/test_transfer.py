@@ -92,9 +92,10 @@ def test_an_interrupted_import_is_whole_and_goes_on_with_nothing_doubled(process
     file = conversation(home / "long.jsonl", total)
     command = [sys.executable, "-u", "-m", "mnemos", "import", str(file)]
     # a shell starts what runs in its background with interrupts ignored, and children inherit that
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
+        signal.signal(signal.SIGINT, before)
         first = running.stderr.readline()
         assert first.startswith("remembering: "), first
         running.send_signal(signal.SIGINT)

@@ -7,10 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mnemos import FixedClock, Item, Kind, Memory
 from mnemos.core.errors import HeldError, InvalidInput, NotFound, StoreError
+from mnemos.text.records import Scope
+from words_embedder import Words
 
 
 def test_one_sqlite_file_is_made_if_missing_and_opens_again(tmp_path: Path) -> None:
@@ -30,6 +33,21 @@ def test_bulk_ids_come_in_order_and_list_keeps_it(memory: Memory) -> None:
     assert [memory.get(id).text for id in ids] == [f"note number {n}" for n in range(50)]
     assert [record.id for record in memory.list()] == ids
     assert progress == [50]
+
+
+def test_batches_embedded_beside_the_reading_find_their_own_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnemos.text.write._BATCH", 10)
+    monkeypatch.setattr("mnemos.text.write._FEW", 5)
+    texts, progress = [f"note of {chr(97 + n) * 5}" for n in range(25)], list[int]()
+    with Memory(tmp_path / "m", embedder=Words(512)) as memory:
+        ids = memory.add(texts, progress=progress.append)
+        with memory._store.reading():
+            versions, found = memory._store.vectors(Scope(), "words", 0)
+        assert [memory._store.bodies([v])[v]["id"] for v in versions.tolist()] == ids
+    np.testing.assert_allclose(found, Words(512).embed(texts), atol=1e-3)
+    assert progress == [8, 16, 25]
 
 
 def test_strings_dicts_and_items_may_be_mixed_and_carry_their_fields(memory: Memory) -> None:

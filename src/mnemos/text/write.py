@@ -179,9 +179,9 @@ class Encoder:
     ) -> Callable[[], dict[str, tuple[Unit, ...]]]:
         """The units of verbatim `records` by id; with a `pool`, they are embedded there until this is called."""
         embedder = self.embedder
-        pieces = {r.id: [(_unit_hash(piece), piece) for piece in cut(r.text)] for r in records if r.kind in VERBATIM}
-        if embedder is None or not pieces:
+        if embedder is None:
             return dict
+        pieces = {r.id: [(_unit_hash(piece), piece) for piece in cut(r.text)] for r in records if r.kind in VERBATIM}
         texts = {h: piece for parts in pieces.values() for h, piece in parts}
         known = store.cached(self.model, list(texts)) if store else {}
         missing = [h for h in texts if h not in known]

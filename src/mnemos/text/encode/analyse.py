@@ -11,7 +11,7 @@ import re
 import threading
 import unicodedata
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntFlag
 from functools import lru_cache
 
@@ -209,6 +209,15 @@ def terms(text: str) -> NDArray[np.uint32]:
 def term_words(text: str | Sequence[str]) -> dict[int, str]:
     """The content words of `text`, or of its `words`, by their hashed stems: what a match can be explained with."""
     return {_term(w): w for w in (words(text) if isinstance(text, str) else text) if w not in STOP_WORDS}
+
+
+def by_trigger(triggers: Iterable[str]) -> dict[str, list[int]]:
+    """By word the numbers of the rules that it calls for; `triggers` are each rule's words, joined by spaces."""
+    called: dict[str, list[int]] = {}
+    for number, words_of_rule in enumerate(triggers):
+        for word in words_of_rule.split():
+            called.setdefault(word, []).append(number)
+    return called
 
 
 def numbers(text: str) -> list[str]:

@@ -14,6 +14,7 @@ from datetime import date
 from functools import cache
 
 from mnemos.core.clock import Time
+from mnemos.text.encode.analyse import by_trigger
 
 EPOCH = 719163  # ordinal of 1970-01-01
 FIRST, LAST = 1, 3652060  # ordinals of 0001-01-01 and of the day after 9999-12-31
@@ -184,13 +185,10 @@ def grammar() -> tuple[Mapping[str, list[int]], tuple[tuple[str, re.Pattern[str]
         ),
     ]
     compiled: list[tuple[str, re.Pattern[str]]] = []
-    called: dict[str, list[int]] = {}
-    for number, (kind, words, pattern) in enumerate(rules):
+    for kind, _, pattern in rules:
         tail = "" if kind == "numeric" else r"(?!\w)"  # 2023-05-08T13:56
         compiled.append((kind, re.compile(rf"(?<!\w)(?:{pattern}){tail}", re.I)))
-        for word in words.split():
-            called.setdefault(word, []).append(number)
-    return called, tuple(compiled)
+    return by_trigger(words for _, words, _ in rules), tuple(compiled)
 
 
 def nearest_year(m: re.Match[str], now: Now, month: int, day: int, vague: bool = False) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 from mnemos.core.clock import Time
+from mnemos.text.encode.analyse import by_trigger
 from mnemos.text.encode.dates import find_dates, format_span
 from mnemos.text.encode.entities import NO_NAMES
 from mnemos.text.records import DateSpan
@@ -282,11 +283,7 @@ def rules() -> tuple[Mapping[str, list[int]], tuple[Rule, ...]]:
         ),
         ("visited", False, _proper, "been", rf"{_S}(?:['’]ve|\shave|\shas|['’]s)\sbeen\sto\s{_O}"),
     ]
-    called: dict[str, list[int]] = {}
-    for number, row in enumerate(rows):
-        for word in row[3].split():
-            called.setdefault(word, []).append(number)
-    return called, tuple(
+    return by_trigger(row[3] for row in rows), tuple(
         Rule(relation, single, objects, re.compile(pattern)) for relation, single, objects, _, pattern in rows
     )
 
