@@ -273,7 +273,7 @@ def train(data: list[Example]) -> tuple[dict[str, Linear], dict[str, float]]:
 
 def _sureness(example: Example, scores: Floats) -> Floats:
     none = np.empty(0, np.float32)
-    ranked = Ranked(scores.astype(np.float32), example.first.astype(np.float32), none, None)
+    ranked = Ranked(scores.astype(np.float32), example.first.astype(np.float32), none, {})
     return confidence_features(example.query, example.signals, ranked).astype(np.float64)
 
 

@@ -6,8 +6,8 @@ when, and else the sentence that answers best. How sure it is comes from `recall
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,17 +15,17 @@ from mnemos.core.clock import Time
 from mnemos.text.encode.analyse import term_words, words
 from mnemos.text.encode.chunk import sentences
 from mnemos.text.encode.dates import format_span
-from mnemos.text.encode.entities import entities
-from mnemos.text.encode.facts import asks_for
+from mnemos.text.encode.fact_questions import asks_for
 from mnemos.text.llm import LanguageModel
 from mnemos.text.prompts.answer import answer_messages, read_reply
 from mnemos.text.recall.query import Query
-from mnemos.text.recall.search import Found, Recall, hit_of
-from mnemos.text.records import EdgeKind, Filter, Kind, Record
+from mnemos.text.recall.search import Found, hit_of
+from mnemos.text.recall.stated import sources, stated
+from mnemos.text.records import Filter, Record
 from mnemos.text.results import NOT_IN_MEMORY, Answer, Hit
 from mnemos.text.retention import note_use
 from mnemos.text.store import Store
-from mnemos.text.write import Encoder, fact_slot
+from mnemos.text.write import Encoder
 
 THRESHOLD = 0.5
 """Confidence below which extraction says that memory does not hold the answer: more likely not there."""
@@ -47,7 +47,6 @@ def answer(
     question: str,
     found: Found,
     store: Store,
-    recall: Recall,
     encoder: Encoder,
     where: Filter,
     now: Time,
@@ -57,7 +56,7 @@ def answer(
     hits, query, sure = found.hits, found.query, found.confidence
     if not hits or query is None:
         return Answer(NOT_IN_MEMORY, tuple(hits), 0.0, False)
-    fact = _fact(question, recall, store, where, now)
+    fact = _fact(question, store, where, now)
     if llm is not None:
         reply = llm.chat(answer_messages(question, hits))
         text, cited = read_reply(reply.text, hits)
@@ -115,64 +114,19 @@ def _date(hits: Sequence[Hit], records: dict[str, Record]) -> _Found | None:
     return _Found(format_span((day, day + 86400)), (first.id,))
 
 
-def _fact(question: str, recall: Recall, store: Store, where: Filter, now: Time) -> _Found | None:
-    """The object of the fact that the question asks for, where it names its subject and relation."""
-    relations = asks_for(question)
-    if "works as" in relations:
-        relations = relations | {"job", "profession"}
-    if not relations:
-        return None
+def _fact(question: str, store: Store, where: Filter, now: Time) -> _Found | None:
+    """The object of the latest fact that the question asks for, where it names its subject and relation."""
     asked = words(question)
-    for record in _stated(question, asked, relations, recall, store, where, now):
-        object = _asked_object(asked, str(record.data["object"]))
-        if object and record.data["relation"] in relations and _names(asked, str(record.data["subject"])):
-            sources = [e.to for e in record.edges if e.kind is EdgeKind.DERIVED_FROM]
-            return _Found(object, (*sources[-1:], record.id))
+    for record in stated(asks_for(question), where, now, store):
+        if object := _asked_object(asked, str(record.data["object"])):
+            return _Found(object, (*sources(record)[-1:], record.id))
     return None
-
-
-def _stated(
-    question: str,
-    asked: Sequence[str],
-    relations: Collection[str],
-    recall: Recall,
-    store: Store,
-    where: Filter,
-    now: Time,
-) -> list[Record]:
-    """Facts that may answer: those of the very things that the question names; else what recall finds."""
-    names = [*entities(question), *(("I", "user") if {"i", "my", "me"} & set(asked) else ())]
-    if (where.session, where.speaker, where.since, where.until) == (None,) * 4:
-        slots = [fact_slot(name, relation) for name in names for relation in relations]
-        chains = store.slots(where.scope, slots).values()
-        facts = [fact for chain in chains for fact in chain if not fact.quarantined]
-        holding = [fact for fact in facts if _holds(fact, where, now)]
-        if holding:
-            return sorted(holding, key=lambda fact: -(fact.valid_from or 0.0))
-    found = recall.search(question, None, replace(where, kinds=(Kind.FACT,)), 10, now).hits
-    records = store.get([fact.id for fact in found])
-    return [records[fact.id] for fact in found]
-
-
-def _holds(fact: Record, where: Filter, now: Time) -> bool:
-    if where.as_of is not None:
-        return fact.holds_at(where.as_of)
-    return fact.valid_to is None or fact.valid_to > now
 
 
 def _asked_object(asked: Sequence[str], object: str) -> str:
     """The object without its kind; empty where the question asks for another kind: no cat for a dog."""
     name, _, kind = object.removesuffix(")").partition(" (")
     return name if not kind or {kind, "pet", "pets"} & set(asked) else ""
-
-
-def _names(asked: Sequence[str], subject: str) -> bool:
-    """Whether a question (in words) is about `subject`, and not about something of theirs."""
-    if subject.casefold() in ("i", "user"):
-        return bool({"i", "my", "me"} & set(asked))
-    wanted = words(subject)
-    starts = range(len(asked) - len(wanted) + 1)
-    return bool(wanted) and any(list(asked[n : n + len(wanted)]) == wanted for n in starts)
 
 
 def _with_sources(hits: Sequence[Hit], found: _Found, store: Store) -> tuple[Hit, ...]:
@@ -182,7 +136,6 @@ def _with_sources(hits: Sequence[Hit], found: _Found, store: Store) -> tuple[Hit
     if source not in records or fact not in records:
         return tuple(hits)
     record = records[source]
-    why = (f"fact: {records[fact].text}, read from this",)
     known = next((hit for hit in hits if hit.id == source), None)
-    first = replace(known, why=(*why, *known.why)) if known else hit_of(record, _FACT, why)
+    first = known or hit_of(record, _FACT, (f"fact: {records[fact].text}, read from this",))
     return (first, *(hit for hit in hits if hit.id != source))

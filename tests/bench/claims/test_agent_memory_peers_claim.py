@@ -48,8 +48,8 @@ def test_moves_name_everybody_once_and_two_towns_each_and_are_told_in_many_ways(
 
 
 def test_the_newer_town_is_the_present_one_and_the_older_held_before() -> None:
-    current, past, wrong = ask_moves(moves(6, 0), Hashed(), apart=True)
-    assert (current, past) == (1.0, 1.0), wrong
+    current, past, first, wrong = ask_moves(moves(6, 0), Hashed(), apart=True)
+    assert (current, past, first) == (1.0, 1.0, 1.0), wrong
 
 
 def test_every_ranking_puts_a_text_first_that_is_asked_for_in_its_own_words() -> None:

@@ -220,8 +220,20 @@ def moves(count: int, seed: int) -> list[Move]:
     return found
 
 
-def ask_moves(some: Sequence[Move], embedder: Embedder | None, apart: bool = False) -> tuple[float, float, list[str]]:
-    """Accuracy for the present town and for the one of the time between, and what was answered wrongly.
+class Asked(NamedTuple):
+    """What came of asking where those live who moved."""
+
+    current: float
+    """Accuracy for the present town."""
+    past: float
+    """For the one of the time between."""
+    first: float
+    """How often what tells the present town is the first hit of a search."""
+    wrong: list[str]
+
+
+def ask_moves(some: Sequence[Move], embedder: Embedder | None, apart: bool = False) -> Asked:
+    """Tell one memory of every move, then ask for each.
 
     Args:
         apart: whether everybody has a memory of their own; else all are in one, with two hundred similar names.
@@ -238,18 +250,18 @@ def ask_moves(some: Sequence[Move], embedder: Embedder | None, apart: bool = Fal
             memory.add(Item(one.before, one.told_by, _START, f"before {one.who}"), user=user[one.who])
         memory._clock.advance(60 * _DAY)  # type: ignore[attr-defined]
         moved = memory._clock.now()
-        for one in some:
-            memory.add(Item(one.after, one.told_by, moved, f"after {one.who}"), user=user[one.who])
-        current, past, wrong = [], [], []
+        told = [memory.add(Item(o.after, o.told_by, moved, f"after {o.who}"), user=user[o.who]) for o in some]
+        current, past, first, wrong = [], [], [], []
         for n, one in enumerate(some):
             question = _WHERE[n % len(_WHERE)].format(one.who)
             now = memory.ask(question, user=user[one.who]).text
             then = memory.ask(question, user=user[one.who], as_of=between).text
             current.append(_says(now, one.new, one.old))
             past.append(_says(then, one.old, one.new))
+            first.append(memory.search(question, 1, user=user[one.who])[0].id == told[n])
             if not (current[-1] and past[-1]):
                 wrong.append(f"{one.after} | now: {now} | then: {then}")
-    return float(np.mean(current)), float(np.mean(past)), wrong
+    return Asked(float(np.mean(current)), float(np.mean(past)), float(np.mean(first)), wrong)
 
 
 def _says(text: str, right: str, other: str) -> bool:
@@ -344,7 +356,7 @@ def run(progress: Progress, size: Size = FULL, data: Path = DATA) -> Result:
     grown = {form: (loop(size.rounds, embedder, form)) for form in FORMS}
     progress("moves", 2, 4)
     some = moves(size.moves, size.seed)
-    current, past, wrong = ask_moves(some, embedder)
+    asked = ask_moves(some, embedder)
     alone = ask_moves(some, embedder, apart=True)
     try:
         known = load_locomo(data)[: size.conversations]
@@ -360,7 +372,7 @@ def run(progress: Progress, size: Size = FULL, data: Path = DATA) -> Result:
         for form in ("", _ALONE)
     )  # fmt: skip
     clean = all(before == after for before, after in grown.values())
-    parts = {"migration": changed == 1, "loop": clean, "moves": min(current, past) >= 0.95, "recall": near}
+    parts = {"migration": changed == 1, "loop": clean, "moves": min(asked.current, asked.past) >= 0.95, "recall": near}
     verdict: Verdict = "holds" if all(parts.values()) else "partly" if any(parts.values()) else "fails"
     rows = [
         {
@@ -373,8 +385,11 @@ def run(progress: Progress, size: Size = FULL, data: Path = DATA) -> Result:
         name=SYSTEM,
         measures={
             "lines changed": float(changed),
-            "present town": round(current, 4), "past town": round(past, 4),
-            "present town, memories apart": round(alone[0], 4), "past town, memories apart": round(alone[1], 4),
+            "present town": round(asked.current, 4), "past town": round(asked.past, 4),
+            "present town, memories apart": round(alone.current, 4),
+            "past town, memories apart": round(alone.past, 4),
+            "present town's statement first": round(asked.first, 4),
+            "present town's statement first, memories apart": round(alone.first, 4),
         }
         | {
             f"records {when} the loop, {form}": float(count)
@@ -384,7 +399,7 @@ def run(progress: Progress, size: Size = FULL, data: Path = DATA) -> Result:
         rows=rows,
         config={
             **asdict(size), "data": note, "passed": [name for name, passed in parts.items() if passed],
-            "answered wrongly": wrong[:40],
+            "answered wrongly": asked.wrong[:40],
         },
         size={"moves": size.moves, "rounds": size.rounds, "conversations": len(known)},
         seeds=[size.seed],
@@ -395,7 +410,8 @@ def run(progress: Progress, size: Size = FULL, data: Path = DATA) -> Result:
             f"measured on all ten conversations (here: {note})",
             paper="recall@5/10/20: " + _spoken(ELSEWHERE),
             ours=f"{changed} line; records more: {', '.join(f'{form} {a - b}' for form, (b, a) in grown.items())}; "
-            f"present {current:.3f}, past {past:.3f}, with memories apart {alone[0]:.3f} and {alone[1]:.3f}; "
+            f"present {asked.current:.3f}, past {asked.past:.3f}, with memories apart {alone.current:.3f} and "
+            f"{alone.past:.3f}; "
             f"{_spoken(recall) or note}",
             baseline="a store that takes back what it gave out grows every round; the figures of ten conversations",
             verdict=verdict,

@@ -56,6 +56,8 @@ PET = (
     "dog|puppy|pup|cat|kitten|kitty|rabbit|bunny|hamster|guinea pig|parrot|bird|horse|pony|turtle|tortoise|"
     "snake|lizard|fish|ferret"
 )
+VAGUE_KIND = re.compile(r"(?:part|thing|one|moment|memory|bit|way|time)\b")
+"""Kinds that are none: "my favourite part"."""
 _JOB = (
     "nurse|teacher|doctor|engineer|developer|programmer|lawyer|chef|cook|baker|writer|author|journalist|artist|"
     "musician|singer|dancer|actor|actress|designer|architect|scientist|researcher|professor|student|accountant|"

@@ -13,12 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 from mnemos.core.clock import Time
 from mnemos.text.encode.chunk import sentences
 from mnemos.text.encode.entities import NO_NAMES
-from mnemos.text.encode.fact_rules import KIN, PET, Rule, Sentence, kind_of, rules
+from mnemos.text.encode.fact_rules import VAGUE_KIND, Rule, Sentence, kind_of, rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,31 +72,6 @@ _LONGEST = 2000
 """Characters; a longer sentence is no speech, and the work within one grows faster than its length."""
 
 
-def asks_for(question: str) -> set[str]:
-    """The relations whose current object answers `question`: {"lives in"} for "Where is Ann living now?".
-
-    Only whole questions count: "Which street does Ann live in?", "Where did Ann live in 2019?" and "Who
-    does Ann live with?" ask for something else. Whose it is, the caller has to see to. Never raises.
-    """
-    found: set[str] = set()
-    for part in _PARTS.split(question[:_LONGEST]):
-        plain = _LEAD.sub("", " ".join(part.replace("’", "'").split()), count=1)
-        plain = _NOWADAYS.sub("", plain)
-        for relations, pattern in _questions() if plain else ():
-            match = pattern.fullmatch(plain)
-            if match is None:
-                continue
-            kind = (match.groupdict().get("x") or "").lower()
-            if "favourite" in relations:
-                kind = "" if _VAGUE_KIND.match(kind) else kind_of(kind)
-            elif kind:
-                kind = _SAME.get(kind, kind)
-            if kind or "{}" not in relations:
-                found |= {relation.format(kind) for relation in relations.split(", ")}
-            break
-    return found
-
-
 def _read(rule: Rule, match: re.Match[str], said: Sentence) -> Iterator[Fact]:
     groups = match.groupdict()
     subject = _subject(groups.get("s") or "", said, groups.get("v") or "")
@@ -108,7 +82,7 @@ def _read(rule: Rule, match: re.Match[str], said: Sentence) -> Iterator[Fact]:
     relation = rule.relation
     if groups.get("x"):
         kind = " ".join(groups["x"].lower().split())
-        if _VAGUE_KIND.match(kind):
+        if VAGUE_KIND.match(kind):
             return
         if "favourite" in relation:
             kind = kind_of(kind)
@@ -166,104 +140,5 @@ _UNREAL = re.compile(
     r"|(?:do|does|did|didn['’]t|don['’]t|has|have|could|would|should|might|may|will|can)\s)\Z",
     re.IGNORECASE,
 )
-_VAGUE_KIND = re.compile(r"(?:part|thing|one|moment|memory|bit|way|time)\b")
 _THIRD = re.compile(r"(?:lives|works|loves|likes|hates|enjoys|adores|dislikes|has|owns|resides|comes|is)\Z", re.I)
 _FIRST = re.compile(r"(?:live|work|love|like|hate|enjoy|adore|dislike|have|own|reside|come|am)\Z", re.I)
-
-
-_PARTS = re.compile(r"[.?!…\n]+(?:\s+|\Z)")
-_LEAD = re.compile(
-    r"(?:(?:so|and|but|hey|hi|ok|okay|well|also|please|remind me|tell me|(?:do|can|could|would) you "
-    r"(?:please )?(?:know|remember|recall|tell me|remind me)),? ){0,3}",
-    re.IGNORECASE,
-)
-_NOWADAYS = re.compile(
-    r",? (?:(?:right )?now|nowadays|currently|these days|today|at (?:the moment|present)|again|please)\Z",
-    re.IGNORECASE,
-)
-_SAME = {"hobbies": "hobby", "home town": "hometown"}
-
-
-@cache
-def _questions() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """Relations, and a question for them; compiled on first use. The first that fits counts.
-
-    Groups: `x` a part of the relation.
-    """
-    no_name = (
-        "the|an?|my|your|our|his|her|their|its?|this|that|there|who|whom|what|everyone|everybody|anyone|anybody|"
-        "someone|somebody|nobody|people|one|not|to|do|does|did|is|are|was|were|has|have"
-    )
-    first = rf"(?!(?:{no_name})\b)[^\W\d_](?:[\w-]|\.(?=\s)|'(?!s\b)){{0,30}}"
-    name = rf"{first}(?: (?-i:[^\W\d_a-z])[\w'-]{{0,30}}?){{0,2}}"
-    who = rf"(?:(?:my|your|our|his|her|their) (?:{KIN})(?: {first})?|{name}(?:'s (?:{KIN}))?)"
-    whose = rf"(?:my|your|our|his|her|their|{who}'s|{first}(?<=s)') "
-    now = "(?:(?:currently|now|actually|still) )?"
-    town = "(?:city|town|village|place)"
-    firm = "(?:company|firm|business|organi[sz]ation|employer)"
-    less = "about|of|in|on|at|to|for|from|with|when|that|and|or|before|after|than|do|does|is|are|was|the|a"
-    kind = rf"(?P<x>(?!(?:{less})\b)[a-z-]{{2,20}}(?: (?!(?:{less})\b)[a-z-]{{2,20}}){{0,2}})"
-    is_, be = "(?:is|are|am)", "(?: is| are|'s)"
-    rows = [
-        ("lives in", rf"where (?:do|does) {who} {now}(?:live|reside|call home)|where {is_} {who}"
-         rf" {now}(?:living|based|residing)"),
-        ("lives in", rf"where (?:did {who} {now}(?:move|relocate)|(?:has|have) {who} (?:moved"
-         rf"|relocated))(?: to)?|where {who} lives?"),
-        ("lives in", rf"(?:which|what) {town} (?:(?:do|does) {who} {now}live in|{is_} {who}"
-         rf" {now}(?:living|based) in)"),
-        ("lives in", rf"in (?:which|what) {town} (?:(?:do|does) {who} {now}live|{is_} {who}"
-         rf" {now}(?:living|based))"),
-        ("lives in", rf"(?:which|what) {town} did {who} (?:move|relocate) to|to (?:which|what) {town}"
-         rf" did {who} move"),
-        ("works at", rf"where (?:do|does) {who} {now}work(?: at)?|where {is_} {who} {now}(?:working"
-         rf"|employed)|where {who} works?"),
-        ("works at", rf"whom? (?:(?:do|does) {who} {now}work|{is_} {who} {now}working) for|for whom"
-         rf" (?:do|does) {who} {now}work"),
-        ("works at", rf"(?:which|what) {firm} (?:(?:do|does) {who} {now}work|{is_} {who}"
-         rf" {now}working) (?:for|at)"),
-        ("works at", rf"(?:for|at) (?:which|what) {firm} (?:do|does) {who} {now}work"),
-        ("works at", rf"wh(?:o|at|ere){be} {whose}(?:(?:current|new|present) )?(?:employer|workplace)"),
-        ("works as", rf"what (?:do|does) {who} {now}do (?:for (?:a living|work)|professionally|as a job)"),
-        ("works as", rf"what (?:do|does) {who} {now}work as|what {is_} {who} {now}working as"),
-        ("works as", rf"what{be} {whose}(?:(?:current|new|present) )?(?:job(?: title)?|profession"
-         rf"|occupation|line of work)"),
-        ("works as", rf"what (?:kind|sort|type) of work (?:do|does) {who} do"),
-        ("favourite {}", rf"(?:what|which|who){be} {whose}(?:(?:current|new|absolute|all-time)"
-         rf" )?favou?rite {kind}"),
-        ("favourite {}", rf"(?:what|which) {kind} {is_} {whose}(?:(?:current|new|absolute|all-time)"
-         rf" )?favou?rite"),
-        ("favourite {}", rf"(?:what|which) {kind} (?:do|does) {who} (?:like|love) (?:best|most|the"
-         rf" (?:best|most))"),
-        ("favourite {}", rf"what{be} the favou?rite {kind} of {who}"),
-        ("phone", rf"what{be} {whose}(?:(?:current|new) )?(?:(?:(?:tele)?phone|mobile|cell)(?:"
-         rf" phone)?(?: number)?|number)"),
-        ("email", rf"what{be} {whose}(?:(?:current|new) )?e-?mail(?: address)?"),
-        ("address", rf"what{be} {whose}(?:(?:current|new|home) )?address"),
-        ("birthday", rf"(?:when|on (?:what|which) (?:day|date)){be} {whose}birthday|what{be}"
-         rf" {whose}(?:birthday|date of birth)"),
-        ("birthday", rf"(?:what|which) (?:day|date) {is_} {whose}birthday(?: on)?"),
-        ("age", rf"how old {is_} {who}|what{be} {whose}age"),
-        ("comes from", rf"where (?:do|does) {who} (?:originally )?come from|where {is_} {who}"
-         rf" (?:originally )?from"),
-        ("has pet", rf"what{be} (?:{whose}(?:pet )?(?:{PET}|pet)(?: called| named|'s name)|the name"
-         rf" of {whose}(?:{PET}|pet))"),
-        ("has pet", rf"what {is_} the (?:{PET}) of {who} (?:called|named)|(?:what|which) pets? (?:do"
-         rf"|does) {who} have"),
-        ("married to", rf"whom? (?:{is_} {who} married to|did {who} marry)|to whom {is_} {who} married"),
-        ("husband, wife, married to", rf"who{be} {whose}spouse|what{be} the name of {whose}spouse"),
-        ("{}, married to", rf"(?:who{be} |what{be} the name of ){whose}(?P<x>husband|wife)"),
-        ("{}, married to", rf"what{be} {whose}(?P<x>husband|wife)(?: called| named|'s name)"),
-        ("{}", rf"(?:who{be} |what{be} the name of ){whose}(?P<x>{KIN})"),
-        ("{}", rf"what{be} {whose}(?P<x>{KIN})(?: called| named|'s name)"),
-        ("name", rf"what{be} {whose}(?:full )?name"),
-        ("engaged to", rf"whom? {is_} {who} engaged to|who{be} {whose}fianc[eé]e?"),
-        ("dating", rf"whom? {is_} {who} {now}(?:dating|seeing|going out with)"),
-        ("marital status", rf"what{be} {whose}(?:marital|relationship) status"),
-        ("allergic to", rf"what {is_} {who} allergic to|(?:what|which) allerg(?:y|ies) (?:do|does)"
-         rf" {who} have"),
-        ("likes", rf"what (?:do|does) {who} (?:like|love|enjoy)"),
-        ("dislikes", rf"what (?:do|does) {who} (?:dislike|hate|detest)|what (?:doesn't|don't) {who} like"),
-        ("car", rf"(?:what|which)(?: kind of)? car (?:do|does) {who} (?:drive|have|own)"),
-        ("{}", rf"what{be} {whose}(?P<x>home ?town|dream job|major|nickname|car|hobby|hobbies)"),
-    ]  # fmt: skip
-    return tuple((relation, re.compile(pattern, re.IGNORECASE)) for relation, pattern in rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -40,14 +40,27 @@ class Query:
     """The time it names itself."""
     wants_time: bool
     vector: NDArray[np.float32] | None
+    stated: Mapping[int, str]
+    """Rows that state a fact which the question rests on, with that fact."""
 
     def mentions(self) -> frozenset[int]:
         """Hashed names of the things it mentions."""
         return frozenset(name_hash(canonical(name)) for name in entities(self.text))
 
 
-def read(text: str, corpus: Corpus, now: Time, vector: NDArray[np.float32] | None = None) -> Query:
-    """Read `text` against `corpus`; `vector` is its embedding, if there is an embedder."""
+def read(
+    text: str,
+    corpus: Corpus,
+    now: Time,
+    vector: NDArray[np.float32] | None = None,
+    stated: Mapping[str, str] | None = None,
+) -> Query:
+    """Read `text` against `corpus`.
+
+    Args:
+        vector: its embedding, if there is an embedder.
+        stated: facts that it rests on, by the id of a record that states them.
+    """
     said = words(text)
     spoken = set(said)
     named = [
@@ -66,6 +79,7 @@ def read(text: str, corpus: Corpus, now: Time, vector: NDArray[np.float32] | Non
         window=question_window(text, now),
         wants_time=wants_time(text),
         vector=vector,
+        stated={row: stated[id] for row, id in enumerate(corpus.ids) if id in stated} if stated else {},
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.core.clock import Time
+from mnemos.text.encode.fact_questions import rests_on
 from mnemos.text.index.corpus import Corpus
 from mnemos.text.recall import query as reading
 from mnemos.text.recall.confidence import confidence
@@ -21,6 +22,7 @@ from mnemos.text.recall.query import Query
 from mnemos.text.recall.rank import Ranked, diversify, rank, reasons
 from mnemos.text.recall.seed import Signals, seed
 from mnemos.text.recall.spread import NAMES as SPREAD
+from mnemos.text.recall.stated import sources, stated
 from mnemos.text.records import VERBATIM, Filter, Kind, Record, Scope
 from mnemos.text.results import Hit
 from mnemos.text.store import Store
@@ -29,6 +31,8 @@ from mnemos.text.write import Encoder
 _GROUPS = (VERBATIM, (Kind.FACT, Kind.SUMMARY, Kind.SESSION, Kind.ENTITY))
 """Kinds that share statistics: what was said, and what was made of it."""
 _OPEN_SCOPES = 64
+_TOLD = 3
+"""Statements of one fact that are brought forward, the latest."""
 _NAMED = 10
 """Hits that the reasons of others may point to."""
 
@@ -91,12 +95,14 @@ class Recall:
         hits: list[Hit] = []
         seen: list[tuple[Query, Signals, Ranked]] = []
         with self._store.reading(), self._lock:
+            facts = stated(rests_on(text), where, now, self._store)
+            told = {id: fact.text for fact in facts for id in sources(fact)[-_TOLD:]}
             for group in _GROUPS:
                 kinds = tuple(kind for kind in where.kinds if kind in group)
                 corpus = self.corpus(where.scope, group) if kinds else ()
                 if isinstance(corpus, Corpus) and len(corpus):
                     narrower = where if kinds == where.kinds else replace(where, kinds=kinds)
-                    ranked = self.rank(text, vector, corpus, narrower, now, k)
+                    ranked = self.rank(text, vector, corpus, narrower, now, k, told)
                     hits += self._hits(corpus, *ranked, k, explain)
                     seen.append(ranked)
         if len({kind in VERBATIM for kind in where.kinds}) > 1:
@@ -123,10 +129,17 @@ class Recall:
         ]  # fmt: skip
 
     def rank(
-        self, text: str, vector: NDArray[np.float32] | None, corpus: Corpus, where: Filter, now: Time, k: int
+        self,
+        text: str,
+        vector: NDArray[np.float32] | None,
+        corpus: Corpus,
+        where: Filter,
+        now: Time,
+        k: int,
+        told: Mapping[str, str],
     ) -> tuple[Query, Signals, Ranked]:
         """The question as read, its candidates with their signals, and their scores."""
-        query = reading.read(text, corpus, now, vector)
+        query = reading.read(text, corpus, now, vector, told)
         signals = seed(query, corpus, corpus.mask(where, now), k)
         return query, signals, rank(query, corpus, signals)
 
@@ -204,4 +217,4 @@ def _parts(signals: Signals, ranked: Ranked, n: int) -> dict[str, float]:
     values = model.parts(np.concatenate([ranked.first[n], ranked.second[n]]))
     names: Sequence[str] = (*FEATURES, *(f"around: {name}" for name in SPREAD))
     found = {name: round(float(value), 4) for name, value in zip(names, values, strict=True)}
-    return found | ({} if ranked.day is None or not ranked.day[n] else {"on the day": round(float(ranked.day[n]), 4)})
+    return found | {name: round(float(more[n]), 4) for name, more in ranked.more.items() if more[n]}

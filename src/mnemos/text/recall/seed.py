@@ -90,7 +90,8 @@ def seed(query: Query, corpus: Corpus, mask: NDArray[np.bool_] | None, k: int = 
             centres = likely[_highest(score[likely] + _meaning(moments[1]) * (cosine[rows] - before), seeds)]
         else:
             centres = _highest(score, seeds)
-        places = _with_neighbours(centres, corpus)
+        told = corpus.place[list(query.stated)]
+        places = _with_neighbours(np.concatenate([centres, told]), corpus)
     if mask is not None:
         places = places[mask[corpus.order[places]]]
     if dense and not corpus.vectors.exact:

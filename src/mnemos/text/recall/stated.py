@@ -1,0 +1,70 @@
+"""Facts by their slot: what holds of whom a question names."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from mnemos.core.clock import Time
+from mnemos.text.encode.fact_questions import Slot
+from mnemos.text.records import EdgeKind, Filter, Record
+from mnemos.text.store import Store
+from mnemos.text.write import fact_slot
+
+_ASKERS = ("I", "user")
+"""Whom the asker may be: a speaker without a name, or what chat exports call the person whose memory this is."""
+
+_ALIKE = {
+    word: words
+    for words in (
+        ("mother", "mom", "mum"), ("father", "dad"), ("grandmother", "grandma"), ("grandfather", "grandpa"),
+        ("roommate", "flatmate"), ("neighbour", "neighbor"), ("fiancé", "fiance"), ("fiancée", "fiancee"),
+    )
+    for word in words
+}  # fmt: skip
+
+
+def stated(slots: Collection[Slot], where: Filter, now: Time, store: Store) -> list[Record]:
+    """The facts of these slots that `where` admits and that hold, at `where.as_of` or now; latest first."""
+    if not slots:
+        return []
+    wanted = {
+        (name, alike)
+        for who, relation in slots
+        for name in _names(who, where, now, store)
+        for alike in _ALIKE.get(relation, (relation,))
+    }
+    return sorted(_holding(wanted, where, now, store), key=lambda fact: -(fact.valid_from or 0.0))
+
+
+def sources(fact: Record) -> list[str]:
+    """Ids of the records that state `fact`, the latest told last."""
+    return [edge.to for edge in fact.edges if edge.kind is EdgeKind.DERIVED_FROM]
+
+
+def _names(who: str, where: Filter, now: Time, store: Store) -> list[str]:
+    """What facts may call them: "I's mother" also "user's mum", and "Tina" if that is her name."""
+    owner, apart, kin = who.partition("'s ")
+    owners = _ASKERS if owner == "I" else (owner,)
+    if not kin:
+        return [*owners]
+    theirs = [(one, alike) for one in owners for alike in _ALIKE.get(kin, (kin,))]
+    called = _holding(theirs, where, now, store)
+    return [*(one + apart + alike for one, alike in theirs), *(str(fact.data["object"]) for fact in called)]
+
+
+def _holding(slots: Collection[Slot], where: Filter, now: Time, store: Store) -> list[Record]:
+    chains = store.slots(where.scope, sorted({fact_slot(*slot) for slot in slots})).values()
+    return [fact for chain in chains for fact in chain if _admitted(fact, where, now)]
+
+
+def _admitted(fact: Record, where: Filter, now: Time) -> bool:
+    at, expires = fact.at, fact.retention.expires_at
+    return (
+        not fact.quarantined
+        and (fact.valid_to is None or fact.valid_to > now if where.as_of is None else fact.holds_at(where.as_of))
+        and (expires is None or expires > now)
+        and where.session in (None, fact.session)
+        and (where.speaker is None or where.speaker.casefold() == fact.speaker.casefold())
+        and (where.since is None or (at is not None and at >= where.since))
+        and (where.until is None or (at is not None and at < where.until))
+    )
