@@ -6,6 +6,7 @@ when, and else the sentence that answers best. How sure it is comes from `recall
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,12 +16,13 @@ from mnemos.core.clock import Time
 from mnemos.text.encode.analyse import term_words, words
 from mnemos.text.encode.chunk import sentences
 from mnemos.text.encode.dates import format_span
+from mnemos.text.encode.entities import canonical, entities
 from mnemos.text.encode.fact_questions import asks_for
 from mnemos.text.llm import LanguageModel
 from mnemos.text.prompts.answer import answer_messages, read_reply
 from mnemos.text.recall.query import Query
 from mnemos.text.recall.search import Found, hit_of
-from mnemos.text.recall.stated import sources, stated
+from mnemos.text.recall.stated import named, sources, stated
 from mnemos.text.records import Filter, Record
 from mnemos.text.results import NOT_IN_MEMORY, Answer, Hit
 from mnemos.text.retention import note_use
@@ -33,6 +35,11 @@ _READ = 5
 """Hits whose sentences are considered."""
 _CITED = 2
 _FIRST_PERSON = frozenset({"i", "i'm", "i've", "me", "my", "we", "our", "us"})
+_NAME = re.compile(r"(?:names?|called|named)", re.IGNORECASE)
+_ASKS_NAME = re.compile(r"\bnames? of\b|\b(?:called|named)\b|['’]s? names?\b", re.IGNORECASE)
+_NAMED = re.compile(
+    r"(?i:\bnames?(?:['’]s|\sis|\sare|\swas)|\bnamed|\bcall(?:ed|s)?(?:\s(?:him|her|it|them))?)\s[\"“'‘]?[^\W\d_a-z]"
+)
 _FACT = 0.9
 """Confidence in a fact that the question names by subject and relation."""
 
@@ -63,18 +70,18 @@ def answer(
         answered = Answer(text if cited else NOT_IN_MEMORY, tuple(hits), sure, bool(cited), cited, reply.tokens)
     elif fact is not None:
         answered = Answer(fact.text, _with_sources(hits, fact, store), max(sure, _FACT), True, fact.citations)
-    elif sure < THRESHOLD:
-        answered = Answer(NOT_IN_MEMORY, tuple(hits), sure, False)
+    elif sure < THRESHOLD or (best := extract(question, query, hits, store, encoder)) is None:
+        answered = Answer(NOT_IN_MEMORY, tuple(hits), min(sure, THRESHOLD), False)
     else:
-        best = extract(question, query, hits, store, encoder)
         answered = Answer(best.text, tuple(hits), sure, True, best.citations)
     if answered.citations:
         note_use(store, answered.citations, now)
     return answered
 
 
-def extract(question: str, query: Query, hits: Sequence[Hit], store: Store, encoder: Encoder) -> _Found:
-    """The sentence or date of the best hits that answers best, and where it stands."""
+def extract(question: str, query: Query, hits: Sequence[Hit], store: Store, encoder: Encoder) -> _Found | None:
+    """The sentence or date of the best hits that answers best, and where it stands; None where a name is asked for
+    and none is given."""
     records = store.get([hit.id for hit in hits[:_READ]])
     if query.wants_time:
         dated = _date(hits[:_READ], records)
@@ -82,6 +89,10 @@ def extract(question: str, query: Query, hits: Sequence[Hit], store: Store, enco
             return dated
     pieces = [(hit, hit.text[a:b].strip()) for hit in hits[:_READ] for a, b in sentences(hit.text[:8000])]
     pieces = [(hit, piece) for hit, piece in pieces if not piece.endswith("?")] or pieces
+    if _ASKS_NAME.search(question):
+        pieces = [(hit, piece) for hit, piece in pieces if _names(question, query, piece)]
+        if not pieces:
+            return None
     fit = np.array([_overlap(query, piece) for _, piece in pieces])
     if encoder.embedder is not None and query.vector is not None:
         near = np.argsort(-fit, kind="stable")[:24]
@@ -93,6 +104,15 @@ def extract(question: str, query: Query, hits: Sequence[Hit], store: Store, enco
     if asked[:1] == ["who"] and not query.speakers and hit.speaker and _FIRST_PERSON & set(words(piece)):
         return _Found(hit.speaker, (hit.id,))
     return _Found(piece, (hit.id,))
+
+
+def _names(question: str, query: Query, piece: str) -> bool:
+    """Whether it names something that the question does not, and says so or speaks of what the question does."""
+    known = {canonical(name) for name in (*entities(question), *words(question))}
+    if all(not known.isdisjoint((canonical(name), *words(name))) for name in entities(piece)):
+        return False
+    topic = {term for term, word in query.terms.items() if not _NAME.fullmatch(word)}
+    return _NAMED.search(piece) is not None or not topic.isdisjoint(term_words(piece))
 
 
 def _overlap(query: Query, piece: str) -> float:
@@ -115,18 +135,10 @@ def _date(hits: Sequence[Hit], records: dict[str, Record]) -> _Found | None:
 
 
 def _fact(question: str, store: Store, where: Filter, now: Time) -> _Found | None:
-    """The object of the latest fact that the question asks for, where it names its subject and relation."""
-    asked = words(question)
-    for record in stated(asks_for(question), where, now, store):
-        if object := _asked_object(asked, str(record.data["object"])):
-            return _Found(object, (*sources(record)[-1:], record.id))
+    """The object of the latest fact that the question asks for."""
+    for fact in stated(question, asks_for(question), where, now, store):
+        return _Found(named(fact)[0], (*sources(fact)[-1:], fact.id))
     return None
-
-
-def _asked_object(asked: Sequence[str], object: str) -> str:
-    """The object without its kind; empty where the question asks for another kind: no cat for a dog."""
-    name, _, kind = object.removesuffix(")").partition(" (")
-    return name if not kind or {kind, "pet", "pets"} & set(asked) else ""
 
 
 def _with_sources(hits: Sequence[Hit], found: _Found, store: Store) -> tuple[Hit, ...]:

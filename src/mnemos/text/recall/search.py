@@ -95,7 +95,7 @@ class Recall:
         hits: list[Hit] = []
         seen: list[tuple[Query, Signals, Ranked]] = []
         with self._store.reading(), self._lock:
-            facts = stated(rests_on(text), where, now, self._store)
+            facts = stated(text, rests_on(text), where, now, self._store)
             told = {id: fact.text for fact in facts for id in sources(fact)[-_TOLD:]}
             for group in _GROUPS:
                 kinds = tuple(kind for kind in where.kinds if kind in group)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from mnemos.core.clock import Time
+from mnemos.text.encode.analyse import words
 from mnemos.text.encode.fact_questions import Slot
 from mnemos.text.records import EdgeKind, Filter, Record
 from mnemos.text.store import Store
@@ -18,13 +19,15 @@ _ALIKE = {
     for words in (
         ("mother", "mom", "mum"), ("father", "dad"), ("grandmother", "grandma"), ("grandfather", "grandpa"),
         ("roommate", "flatmate"), ("neighbour", "neighbor"), ("fiancé", "fiance"), ("fiancée", "fiancee"),
+        ("dog", "puppy", "pup"), ("cat", "kitten", "kitty"), ("rabbit", "bunny"),
     )
     for word in words
 }  # fmt: skip
 
 
-def stated(slots: Collection[Slot], where: Filter, now: Time, store: Store) -> list[Record]:
-    """The facts of these slots that `where` admits and that hold, at `where.as_of` or now; latest first."""
+def stated(question: str, slots: Collection[Slot], where: Filter, now: Time, store: Store) -> list[Record]:
+    """What `question` asks of these slots: facts that `where` admits and that hold, at `where.as_of` or now; the
+    latest first. A fact about a cat is none where a dog is asked for."""
     if not slots:
         return []
     wanted = {
@@ -33,7 +36,15 @@ def stated(slots: Collection[Slot], where: Filter, now: Time, store: Store) -> l
         for name in _names(who, where, now, store)
         for alike in _ALIKE.get(relation, (relation,))
     }
-    return sorted(_holding(wanted, where, now, store), key=lambda fact: -(fact.valid_from or 0.0))
+    kinds = {"", *(alike for word in words(question) for alike in _ALIKE.get(word, (word,)))}
+    facts = [fact for fact in _holding(wanted, where, now, store) if kinds & {named(fact)[1], "pet", "pets"}]
+    return sorted(facts, key=lambda fact: -(fact.valid_from or 0.0))
+
+
+def named(fact: Record) -> tuple[str, str]:
+    """The object of a fact, and its kind if it says one: ("Juno", "cat")."""
+    name, _, kind = str(fact.data["object"]).removesuffix(")").partition(" (")
+    return name, kind
 
 
 def sources(fact: Record) -> list[str]:
@@ -49,7 +60,7 @@ def _names(who: str, where: Filter, now: Time, store: Store) -> list[str]:
         return [*owners]
     theirs = [(one, alike) for one in owners for alike in _ALIKE.get(kin, (kin,))]
     called = _holding(theirs, where, now, store)
-    return [*(one + apart + alike for one, alike in theirs), *(str(fact.data["object"]) for fact in called)]
+    return [*(one + apart + alike for one, alike in theirs), *(named(fact)[0] for fact in called)]
 
 
 def _holding(slots: Collection[Slot], where: Filter, now: Time, store: Store) -> list[Record]:

@@ -1,0 +1,40 @@
+"""Answers by extraction where a name is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mnemos import FixedClock, Memory
+
+
+@pytest.fixture(params=[None, "auto"], ids=["words", "vectors"])
+def memory(tmp_path: Path, request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]
+    with Memory(tmp_path / "m", embedder=request.param, clock=FixedClock("2024-06-01"), seed=1) as opened:
+        yield opened
+
+
+def test_a_sentence_without_a_name_is_no_answer_to_what_something_is_called(memory: Memory) -> None:
+    plain = ["The name of the dinghy that Maria got is so pretty.", "Maria got a dinghy, it has a name."]
+    memory.add([{"text": text, "speaker": "Maria", "session": "1"} for text in plain])
+    question = "What is the name of the dinghy that Maria got?"
+    assert memory.ask(question).text == "not in memory"
+    memory.add("Her name's Coco, by the way.", speaker="Maria", session="1")
+    assert memory.ask(question).text == "Her name's Coco, by the way."
+
+
+def test_the_name_that_the_question_gives_is_no_answer(memory: Memory) -> None:
+    memory.add([{"text": "Maria, the boat of Maria has no name yet.", "speaker": "Ann", "session": "1"}])
+    answer = memory.ask("What is the name of the boat of Maria?")
+    assert (answer.text, answer.found) == ("not in memory", False)
+    assert answer.confidence <= 0.5
+
+
+def test_a_dog_is_asked_for_and_no_cat_is_given(memory: Memory) -> None:
+    memory.add("I have a cat called Juno, eleven years old.", speaker="Emeka")
+    assert memory.ask("What is the name of Emeka's cat?").text == "Juno"
+    assert memory.ask("What is Emeka's kitten called?").text == "Juno"
+    assert memory.ask("What is Emeka's pet called?").text == "Juno"
+    assert memory.ask("What is the name of Emeka's dog?").text != "Juno"
+    assert not any("fact" in why for why in memory.search("What is the name of Emeka's dog?")[0].why)
