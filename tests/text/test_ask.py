@@ -38,3 +38,21 @@ def test_a_dog_is_asked_for_and_no_cat_is_given(memory: Memory) -> None:
     assert memory.ask("What is Emeka's pet called?").text == "Juno"
     assert memory.ask("What is the name of Emeka's dog?").text != "Juno"
     assert not any("fact" in why for why in memory.search("What is the name of Emeka's dog?")[0].why)
+
+
+def test_the_speaker_may_be_who_does_something_and_is_not_who_a_name_is(memory: Memory) -> None:
+    said = ["I play the cello in a quartet.", "Ines hears me play the cello, and Ines likes it."]
+    memory.add([{"text": text, "speaker": speaker} for text, speaker in zip(said, ("Ann", "Ben"), strict=True)])
+    assert memory.ask("Who plays the cello in a quartet?").text == "Ann"
+    assert memory.ask("Who is Ines?").text not in ("Ann", "Ben")
+
+
+def test_what_was_so_before_is_asked_for_and_found(memory: Memory) -> None:
+    memory.add("Hi! I'm Marta and I'm a nurse at St. Thomas Hospital.", speaker="user", at="2024-01-05")
+    memory.add("I changed jobs, I work at Red Cross now.", speaker="user", at="2024-03-05")
+    memory.add("I left, I work at Acme now.", speaker="user", at="2024-04-05")
+    assert memory.ask("Where do I work?").text == "Acme"
+    assert memory.ask("Where did I work before?").text == "Red Cross"
+    assert memory.ask("Where did I work before?", as_of="2024-03-10").text == "St. Thomas Hospital"
+    assert memory.ask("What is my name?").text == "Marta"
+    assert memory.search("Where did I work before?", 1)[0].text == "I changed jobs, I work at Red Cross now."

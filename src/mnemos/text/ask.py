@@ -35,6 +35,8 @@ _READ = 5
 """Hits whose sentences are considered."""
 _CITED = 2
 _FIRST_PERSON = frozenset({"i", "i'm", "i've", "me", "my", "we", "our", "us"})
+_WHO = re.compile(r"\s*[Ww]ho\b(?!(?:['’]s|\s(?:is|was|are|were))(?:\s[^\W\d_a-z][\w'’.-]*)+\s*\?*\s*\Z)")
+"""What the one who speaks may be the answer to: "Who plays the cello?", and not "Who is Ann?"."""
 _NAME = re.compile(r"(?:names?|called|named)", re.IGNORECASE)
 _ASKS_NAME = re.compile(r"\bnames? of\b|\b(?:called|named)\b|['’]s? names?\b", re.IGNORECASE)
 _NAMED = re.compile(
@@ -100,8 +102,7 @@ def extract(question: str, query: Query, hits: Sequence[Hit], store: Store, enco
     odds = np.array([np.log(hit.score + 1e-6) - np.log1p(1e-6 - hit.score) for hit, _ in pieces])
     best = int(np.argmax(fit + 0.3 * odds))
     hit, piece = pieces[best]
-    asked = words(question)
-    if asked[:1] == ["who"] and not query.speakers and hit.speaker and _FIRST_PERSON & set(words(piece)):
+    if _WHO.match(question) and not query.speakers and hit.speaker and _FIRST_PERSON & set(words(piece)):
         return _Found(hit.speaker, (hit.id,))
     return _Found(piece, (hit.id,))
 

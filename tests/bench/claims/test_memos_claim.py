@@ -9,7 +9,7 @@ import numpy as np
 
 from mnemos.bench.claims.memos import SMOKE, Size, _judged, live, lives, question_of, talk
 from mnemos.text.encode.analyse import words
-from mnemos.text.encode.fact_questions import asks_for
+from mnemos.text.encode.fact_questions import Slot, asks_for
 from mnemos.text.importers.locomo import Conversation, Question
 from mnemos.text.recipes.memos_items import read_line
 from mnemos.text.records import Item
@@ -36,7 +36,7 @@ def test_lives_are_of_their_seed_and_rules_can_read_what_is_asked() -> None:
     for one in (said for life in some for said in life.said):
         assert read_line(one.text, "User0", 0.0).whole == bool(one.attribute), one.text
         if one.attribute:
-            assert asks_for(question_of(one.attribute, "Ann")) == {("Ann", one.attribute)}
+            assert asks_for(question_of(one.attribute, "Ann")) == {Slot("Ann", one.attribute)}
 
 
 def test_what_is_taken_back_holds_no_more_and_what_is_repeated_is_no_change() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnemos.text.encode.fact_questions import asks_for, rests_on
+from mnemos.text.encode.fact_questions import Slot, asks_for, rests_on
 from mnemos.text.encode.facts import facts
 
 
@@ -51,7 +51,7 @@ from mnemos.text.encode.facts import facts
     ],
 )
 def test_a_question_asks_for_relations(question: str, relations: set[str]) -> None:
-    assert {relation for _, relation in asks_for(question)} == relations
+    assert {slot.relation for slot in asks_for(question)} == relations
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_finer_and_other_questions_ask_for_no_relation(question: str) -> None:
     ],
 )
 def test_a_question_meets_the_fact_that_answers_it(statement: str, question: str) -> None:
-    assert {fact.relation for fact in facts(statement, "Zoe", 1.7e9)} & {relation for _, relation in asks_for(question)}
+    assert {fact.relation for fact in facts(statement, "Zoe", 1.7e9)} & {slot.relation for slot in asks_for(question)}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,26 @@ def test_a_question_meets_the_fact_that_answers_it(statement: str, question: str
     ],
 )
 def test_a_question_says_of_whom_it_asks(question: str, who: str) -> None:
-    assert {one for one, _ in asks_for(question)} == {who}
+    assert {slot.who for slot in asks_for(question)} == {who}
+
+
+@pytest.mark.parametrize(
+    ("question", "slot"),
+    [
+        ("Where did Ann live before?", Slot("Ann", "lives in", True)),
+        ("Where did I work previously?", Slot("I", "works at", True)),
+        ("Where was Ann living, before that?", Slot("Ann", "lives in", True)),
+        ("What was my previous address?", Slot("I", "address", True)),
+        ("What was Ann's old phone number?", Slot("Ann", "phone", True)),
+        ("What was James' former car?", Slot("James", "car", True)),
+        ("What was my favourite tea before?", Slot("I", "favourite tea", True)),
+        ("What is my new address?", Slot("I", "address")),
+        ("Where did Ann live before Porto?", None),
+        ("Have I been here before?", None),
+    ],
+)
+def test_a_question_may_ask_for_what_was_so_before(question: str, slot: Slot | None) -> None:
+    assert asks_for(question) == ({slot} if slot else set())
 
 
 @pytest.mark.parametrize(
@@ -139,7 +158,7 @@ def test_a_question_says_of_whom_it_asks(question: str, who: str) -> None:
 )
 def test_a_question_about_years_rests_on_an_age(question: str, whose: set[str]) -> None:
     assert asks_for(question) == set()
-    assert {who for who, relation in rests_on(question) if relation == "age"} == whose
+    assert {slot.who for slot in rests_on(question) if slot.relation == "age"} == whose
 
 
 _ASKED = [
@@ -164,10 +183,10 @@ _ASKED = [
 @settings(max_examples=200, derandomize=True)
 @given(st.lists(st.sampled_from(_ASKED), max_size=8))
 def test_any_question_is_answered_with_whole_relations(words: list[str]) -> None:
-    for who, relation in rests_on(" ".join(words)):
-        assert who.strip()
-        assert relation.strip()
-        assert "{" not in relation
+    for slot in rests_on(" ".join(words)):
+        assert slot.who.strip()
+        assert slot.relation.strip()
+        assert "{" not in slot.relation
 
 
 @pytest.mark.parametrize("piece", ["where does ", "How old am I ", "my ", "Ann's ", "'", "a. ", "I"])

@@ -41,6 +41,15 @@ AT = parse_time("2023-05-25T13:14")
         ("I'm dating Kim!", "Zoe", "dating", "Kim", True),
         ("I got divorced last year.", "Zoe", "marital status", "divorced", True),
         ("My husband's name is Bob.", "Zoe", "husband", "Bob", True),
+        ("We went with my husband Bob.", "Zoe", "husband", "Bob", True),
+        ("My little sister Ann is 29 years old.", "Zoe", "sister", "Ann", False),
+        ("My little sister Ann is 29 years old.", "Ann", "age", "29", True),
+        ("Our daughter Ines turns 7 on March 12.", "Ines", "birthday", "12 March", True),
+        ("Hi! I'm Marta and I'm a nurse.", "Zoe", "name", "Marta", True),
+        ("Hello there, I am Marta.", "Zoe", "name", "Marta", True),
+        ("I'm a nurse at St. Thomas Hospital.", "Zoe", "works at", "St. Thomas Hospital", True),
+        ("I'm a nurse at St. Thomas Hospital.", "Zoe", "works as", "nurse", True),
+        ("Kim works as a senior engineer for Acme", "Kim", "works at", "Acme", True),
         ("My birthday is on May 7th.", "Zoe", "birthday", "7 May", True),
         ("I was born on 3 June 1990", "Zoe", "birthday", "3 June", True),
         ("I was born in Lisbon", "Zoe", "born in", "Lisbon", True),
@@ -82,6 +91,7 @@ def test_statement(text: str, subject: str, relation: str, thing: str, single: b
         "visited Rome",
         "I want to visit Rome", "I'm planning to adopt a dog", "I hate that", "My favourite part is the end",
         "Everyone I love is here", "We're like a family", "I live in Rome, just kidding", "I'm a fool", "",
+        "Hi! I'm Irish.", "My sister On Monday left", "my sister and Ann",
     ],
 )  # fmt: skip
 def test_no_statement_gives_no_fact(text: str) -> None:
@@ -100,6 +110,10 @@ def test_a_fact_holds_from_the_date_it_names_else_from_when_it_was_said() -> Non
     assert facts("I joined a gym yesterday.", "Zoe", AT)[0].valid_from == parse_time("2023-05-24")
     assert facts("I live in Rome. I left yesterday.", "Zoe", AT)[0].valid_from == AT
     assert facts("I live in Rome.", "Zoe")[0].valid_from is None
+
+
+def test_who_one_cooks_for_is_no_employer() -> None:
+    assert [fact.relation for fact in facts("I'm a cook for my kids", "Zoe", AT)] == ["works as"]
 
 
 @pytest.mark.parametrize(

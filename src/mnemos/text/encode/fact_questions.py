@@ -9,15 +9,23 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import count
+from typing import NamedTuple
 
 from mnemos.text.encode.fact_rules import KIN, PET, VAGUE_KIND, kind_of
 
-Slot = tuple[str, str]
-"""Of whom, and which relation: ("Ann", "lives in"). The asker and theirs are "I" and "I's sister"."""
+
+class Slot(NamedTuple):
+    """What a fact tells: ("Ann", "lives in")."""
+
+    who: str
+    """The asker and theirs are "I" and "I's sister"."""
+    relation: str
+    before: bool = False
+    """Whether the last object before the present one is meant: where Ann lived before."""
 
 
 def asks_for(question: str) -> set[Slot]:
-    """The slots whose current object answers `question`: {("Ann", "lives in")} for "Where is Ann living now?".
+    """The slots whose object answers `question`: {("Ann", "lives in")} for "Where is Ann living now?".
 
     Only whole questions count: "Which street does Ann live in?", "Where did Ann live in 2019?" and "Who
     does Ann live with?" ask for something else. Never raises.
@@ -26,6 +34,10 @@ def asks_for(question: str) -> set[Slot]:
     for part in _PARTS.split(question[:_LONGEST]):
         plain = _LEAD.sub("", " ".join(part.replace("’", "'").split()), count=1)
         plain = _NOWADAYS.sub("", plain)
+        earlier = _EARLIER.sub(r"\1", plain)
+        before = earlier != plain
+        if before:
+            plain = _PAST.sub(lambda verb: _PRESENT[verb.group().lower()], earlier)
         for relations, pattern in _questions() if plain else ():
             match = pattern.fullmatch(plain)
             if match is None:
@@ -37,7 +49,7 @@ def asks_for(question: str) -> set[Slot]:
                 kind = _SAME.get(kind, kind)
             if kind or "{}" not in relations:
                 names = [relation.format(kind) for relation in relations.split(", ")]
-                found |= {(who, name) for who in _asked_of(match) for name in names}
+                found |= {Slot(who, name, before) for who in _asked_of(match) for name in names}
             break
     return found
 
@@ -48,7 +60,7 @@ def rests_on(question: str) -> set[Slot]:
     found, plain = asks_for(question), question[:_LONGEST].replace("’", "'")
     if any(word in plain.lower() for word in ("old", "young", "years", "age")):
         aged = {who for match in _on_age().finditer(plain) for who in _asked_of(match)}
-        found |= {(who, relation) for who in aged for relation in _AGES}
+        found |= {Slot(who, relation) for who in aged for relation in _AGES}
     return found
 
 
@@ -77,6 +89,12 @@ _NOWADAYS = re.compile(
     r",? (?:(?:right )?now|nowadays|currently|these days|today|at (?:the moment|present)|again|please)\Z",
     re.IGNORECASE,
 )
+_EARLIER = re.compile(
+    r",? (?:before(?: (?:that|this|now))?|previously|formerly)\Z"
+    r"|( (?:my|our|[\w'-]+['’]s?)) (?:previous|former|last|old)\b",
+    re.IGNORECASE,
+)
+_PAST, _PRESENT = re.compile(r"\b(?:did|was|were)\b", re.IGNORECASE), {"did": "does", "was": "is", "were": "are"}
 _ASKER = frozenset({"i", "me", "my", "we", "us", "our"})
 _AGES = ("age", "birthday", "born in")
 _SAME = {"hobbies": "hobby", "home town": "hometown"}

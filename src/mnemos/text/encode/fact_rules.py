@@ -47,11 +47,12 @@ class Rule:
 
 
 _NAME = r"[^\W\d_a-z][^\W\d_]{1,25}(?:[-'’][^\W\d_]{2,25})?(?:\s[^\W\d_a-z][^\W\d_]{1,25}){0,2}"
-KIN = (
-    "sister|brother|mother|mom|mum|father|dad|wife|husband|partner|boyfriend|girlfriend|fianc[eé]e?|son|daughter|"
-    "aunt|uncle|cousin|niece|nephew|grandmother|grandma|grandfather|grandpa|boss|roommate|flatmate|neighbou?r|"
-    "colleague|friend"
+_ONLY = "mother|mom|mum|father|dad|wife|husband|partner|boyfriend|girlfriend|fianc[eé]e?|boss"
+_SEVERAL = (
+    "sister|brother|son|daughter|aunt|uncle|cousin|niece|nephew|grandmother|grandma|grandfather|grandpa|roommate|"
+    "flatmate|neighbou?r|colleague|friend"
 )
+KIN = f"{_ONLY}|{_SEVERAL}"
 PET = (
     "dog|puppy|pup|cat|kitten|kitty|rabbit|bunny|hamster|guinea pig|parrot|bird|horse|pony|turtle|tortoise|"
     "snake|lizard|fish|ferret"
@@ -72,6 +73,9 @@ _ADVERB = (
 )
 _S = rf"(?<![\w'’])(?P<s>[Ii](?![\w.-])|[Ww]e|(?:[Mm]y|[Oo]ur)\s(?:{KIN})(?:\s{_NAME})?|{_NAME})"
 _MY = rf"(?<![\w'’])(?P<s>[Mm]y|{_NAME}(?=['’]s\s))(?:['’]s)?\s"
+_MINE = (
+    r"(?<![\w'’])(?P<s>[Mm]y|[Oo]ur)\s(?:(?:older|younger|eldest|youngest|little|big|twin|late|best|good|old|new)\s)?"
+)
 _AUX = rf"(?:['’](?:ve|s|m|re))?(?:\s(?:have|has|am|is|are|been|got|{_ADVERB})){{0,4}}\s"
 _HAVE = rf"(?:['’]ve|\shave|\shas)?(?:\s(?:{_ADVERB})){{0,3}}\s"
 _BE = rf"(?:['’](?:m|s|re)|\sam|\sis|\sare)(?:\s(?:{_ADVERB})){{0,2}}\s"
@@ -96,6 +100,8 @@ def rules() -> tuple[Mapping[str, list[int]], tuple[Rule, ...]]:
     pet, `o` the object.
     """
     rows: list[tuple[str, bool, _Objects, str, str]] = [
+        ("{}", True, _proper, _words(_ONLY), rf"{_MINE}(?P<x>{_ONLY})\s(?P<o>{_NAME})"),
+        ("{}", False, _proper, _words(_SEVERAL), rf"{_MINE}(?P<x>{_SEVERAL})\s(?P<o>{_NAME})"),
         (
             "lives in",
             True,
@@ -152,8 +158,16 @@ def rules() -> tuple[Mapping[str, list[int]], tuple[Rule, ...]]:
             "works as",
             True,
             _as_is,
-            _JOB.replace("|", " "),
+            _words(_JOB),
             rf"{_S}{_BE}an?\s(?P<o>(?:[a-z-]{{2,20}}\s){{0,2}}(?:{_JOB})){_END}",
+        ),
+        (
+            "works at",
+            True,
+            _proper,
+            _words(_JOB),
+            rf"{_S}(?:{_BE}|{_AUX}(?P<v>work|works|working)\sas\s)an?\s(?:[a-z-]{{2,20}}\s){{0,2}}(?:{_JOB})\s"
+            rf"(?:at|for|with)\s{_O}",
         ),
         (
             "favourite {}",
@@ -206,13 +220,21 @@ def rules() -> tuple[Mapping[str, list[int]], tuple[Rule, ...]]:
             "single married divorced engaged widowed",
             rf"{_S}(?:{_BE}|{_AUX}(?:got|getting)\s)(?P<o>single|married|divorced|engaged|widowed){_END}",
         ),
-        ("{}", True, _proper, "name named called", rf"{_MY}(?P<x>{KIN}){_CALLED}{_O}"),
+        ("{}", True, _proper, "name named called", rf"{_MY}(?P<x>{_ONLY}){_CALLED}{_O}"),
+        ("{}", False, _proper, "name named called", rf"{_MY}(?P<x>{_SEVERAL}){_CALLED}{_O}"),
         (
             "birthday",
             True,
             _day,
             "birthday",
             rf"{_MY}(?:\d\dth\s)?birthday(?:{_IS}|\sfalls|\swas)\s(?:on\s)?{_OS}",
+        ),
+        (
+            "birthday",
+            True,
+            _day,
+            "turn turns turned turning",
+            rf"{_S}(?:\swill|['’]ll)?(?:\sturns?|\sturned|{_BE}turning)\s\d{{1,3}}\son\s{_OS}",
         ),
         ("birthday", True, _day, "born", rf"{_S}\swas\sborn\son\s{_OS}"),
         ("born in", True, _year_or_place, "born", rf"{_S}\swas\sborn\s(?:and\sraised\s)?in\s{_O}"),
@@ -239,8 +261,8 @@ def rules() -> tuple[Mapping[str, list[int]], tuple[Rule, ...]]:
             True,
             _proper,
             "hi hello hey",
-            r"\A(?:[Hh]i|[Hh]ello|[Hh]ey)(?:\sthere|\sall|\severyone)?[,!.]?\s(?P<s>I)['’]m\s"
-            r"(?P<o>[A-Z][a-z]{1,20}(?=[.,!]|\Z))",
+            r"\A(?:[Hh]i|[Hh]ello|[Hh]ey)(?:\sthere|\sall|\severyone)?[,!.]?\s(?P<s>I)(?:['’]m|\sam)\s"
+            r"(?![A-Z][a-z]{1,20}(?:ish|ese)\b)(?P<o>[A-Z][a-z]{1,20}(?=[.,!]|\Z|\sand\s(?:I|my)\b))",
         ),
         (
             "phone",
@@ -288,6 +310,11 @@ def rules() -> tuple[Mapping[str, list[int]], tuple[Rule, ...]]:
     return by_trigger(row[3] for row in rows), tuple(
         Rule(relation, single, objects, re.compile(pattern)) for relation, single, objects, _, pattern in rows
     )
+
+
+def _words(choices: str) -> str:
+    """The trigger words of alternatives: every one that some text may hold."""
+    return choices.replace("fianc[eé]e?", "fianc").replace("neighbou?r", "neighbor|neighbour").replace("|", " ")
 
 
 def _proper(raw: str, said: Sentence) -> list[str]:

@@ -49,7 +49,10 @@ def facts(text: str, speaker: str = "", at: Time | None = None) -> list[Fact]:
         return []
     active = [known[n] for n in sorted(called)]
     out: list[Fact] = []
-    for start, end in sentences(text):
+    spans = sentences(text)
+    if len(spans) > 1 and _HELLO.fullmatch(text, *spans[0]):  # who greets may say next who it is
+        spans[:2] = [(spans[0][0], spans[1][1])]
+    for start, end in spans:
         sentence = text[start:end]
         if len(sentence) > _LONGEST or _ASKS.search(sentence[-8:]) or _JOKE.search(sentence):
             continue
@@ -129,6 +132,7 @@ def _since(said: Sentence) -> Time | None:
 
 
 _WORDS = re.compile(r"[a-z]+|[0-9]+")
+_HELLO = re.compile(r"(?:hi|hello|hey)(?: there| all| everyone)?[!.]", re.IGNORECASE)
 _ASKS = re.compile(r"\?[\s\"”’)]*\Z|\?!")
 _JOKE = re.compile(r"\b(?:kidding|joking|hypothetical(?:ly)?|role[- ]?play)\b", re.IGNORECASE)
 _UNREAL = re.compile(

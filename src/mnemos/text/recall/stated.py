@@ -26,18 +26,18 @@ _ALIKE = {
 
 
 def stated(question: str, slots: Collection[Slot], where: Filter, now: Time, store: Store) -> list[Record]:
-    """What `question` asks of these slots: facts that `where` admits and that hold, at `where.as_of` or now; the
-    latest first. A fact about a cat is none where a dog is asked for."""
+    """What `question` asks of these slots: facts that `where` admits and that hold, at `where.as_of` or now, or held
+    before; the latest first. A fact about a cat is none where a dog is asked for."""
     if not slots:
         return []
     wanted = {
-        (name, alike)
-        for who, relation in slots
-        for name in _names(who, where, now, store)
-        for alike in _ALIKE.get(relation, (relation,))
+        Slot(name, alike, slot.before)
+        for slot in slots
+        for name in _names(slot.who, where, now, store)
+        for alike in _ALIKE.get(slot.relation, (slot.relation,))
     }
     kinds = {"", *(alike for word in words(question) for alike in _ALIKE.get(word, (word,)))}
-    facts = [fact for fact in _holding(wanted, where, now, store) if kinds & {named(fact)[1], "pet", "pets"}]
+    facts = [fact for fact in _facts(wanted, where, now, store) if kinds & {named(fact)[1], "pet", "pets"}]
     return sorted(facts, key=lambda fact: -(fact.valid_from or 0.0))
 
 
@@ -58,21 +58,38 @@ def _names(who: str, where: Filter, now: Time, store: Store) -> list[str]:
     owners = _ASKERS if owner == "I" else (owner,)
     if not kin:
         return [*owners]
-    theirs = [(one, alike) for one in owners for alike in _ALIKE.get(kin, (kin,))]
-    called = _holding(theirs, where, now, store)
-    return [*(one + apart + alike for one, alike in theirs), *(named(fact)[0] for fact in called)]
+    theirs = [Slot(one, alike) for one in owners for alike in _ALIKE.get(kin, (kin,))]
+    called = _facts(theirs, where, now, store)
+    return [*(one.who + apart + one.relation for one in theirs), *(named(fact)[0] for fact in called)]
 
 
-def _holding(slots: Collection[Slot], where: Filter, now: Time, store: Store) -> list[Record]:
-    chains = store.slots(where.scope, sorted({fact_slot(*slot) for slot in slots})).values()
-    return [fact for chain in chains for fact in chain if _admitted(fact, where, now)]
+def _facts(slots: Collection[Slot], where: Filter, now: Time, store: Store) -> list[Record]:
+    keys = {fact_slot(slot.who, slot.relation): slot for slot in slots}
+    found = []
+    for key, chain in store.slots(where.scope, sorted(keys)).items():
+        admitted = [fact for fact in chain if _admitted(fact, where, now)]
+        if keys[key].before:
+            ended = [fact for fact in admitted if fact.valid_to is not None and fact.valid_to <= _moment(where, now)]
+            found += sorted(ended, key=lambda fact: fact.valid_to or 0.0)[-1:]
+        else:
+            found += [fact for fact in admitted if _holds(fact, where, now)]
+    return found
+
+
+def _moment(where: Filter, now: Time) -> Time:
+    return now if where.as_of is None else where.as_of
+
+
+def _holds(fact: Record, where: Filter, now: Time) -> bool:
+    if where.as_of is not None:
+        return fact.holds_at(where.as_of)
+    return fact.valid_to is None or fact.valid_to > now
 
 
 def _admitted(fact: Record, where: Filter, now: Time) -> bool:
     at, expires = fact.at, fact.retention.expires_at
     return (
         not fact.quarantined
-        and (fact.valid_to is None or fact.valid_to > now if where.as_of is None else fact.holds_at(where.as_of))
         and (expires is None or expires > now)
         and where.session in (None, fact.session)
         and (where.speaker is None or where.speaker.casefold() == fact.speaker.casefold())
