@@ -34,53 +34,54 @@ def linear_chunks(
         shares = bmm(q, k.mT) * weights.gamma
         carry, reads, write = weights.keep[..., -1:], q * weights.keep[..., None], k * weights.gamma[..., -1, :, None]
     else:
-        shares = DecayedShares.apply(q, k, g)
-        carry, reads = g.sum(2).exp(), q * g.cumsum(2).exp()
-        write = k * _until_the_end(g).exp()
+        shares, into, onward = DecayedShares.apply(q, k, g)
+        carry, reads, write = into[:, :, -1], q * into, k * onward
     u, before, after = walk(v, None, write, carry, start)
     return bmm(shares, u, bmm(reads, before), scale), after
 
 
-def _until_the_end(g: Tensor) -> Tensor:
-    """[N, G, C, K]: log decay of each token's write up to the end of its chunk, summed and not subtracted."""
-    later = g[:, :, 1:].flip(2).cumsum(2).flip(2)
-    return torch.cat([later, torch.zeros_like(g[:, :, :1])], dim=2)
-
-
 class DecayedShares(torch.autograd.Function):
-    """P [N, G, C, C] of q, k and one log decay per channel, g, all [N, G, C, K].
+    """P [N, G, C, C] of q, k and one log decay per channel, g, all [N, G, C, K]; and D_{t0} and D_{Ci}, [N, G, C, K].
 
     A product of decays from i to t is split where i and t part, in a tree of halves over the chunk: with m the border,
-    D_{ti} = D_{tm} D_{mi}, two factors of at most 1. No sum of logarithms is ever subtracted or turned round, so
-    that decays of any strength neither overflow nor lose digits. Time O(C log C K + C^2 K), memory O(C (C + K)).
+    D_{ti} = D_{tm} D_{mi}, two factors of at most 1, which grow by products from one level of the tree to the next. No
+    sum of logarithms is ever subtracted or turned round, so that decays of any strength neither overflow nor lose
+    digits. Time O(C log C K + C^2 K), memory O(C (C + K)).
 
     Its own backward repeats the factors instead of keeping log C of them, and takes dg from dq and dk: as D_{ti}
     multiplies q_t and divides k_i, dg_l = sum_{t>=l} (q_t dq_t - k_t dk_t).
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, g: Tensor) -> Tensor:
-        ctx.save_for_backward(q, k, g)
+    def forward(ctx: Any, q: Tensor, k: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         size = q.shape[2]
         shares = q.new_zeros(*q.shape[:3], size)
         torch.sum(q * k, -1, out=shares.diagonal(dim1=2, dim2=3))
-        flat = q.flatten(0, 1), k.flatten(0, 1), g.flatten(0, 1)
+        late, early = q.flatten(0, 1), k.flatten(0, 1)
+        into, onward = g.flatten(0, 1).exp(), torch.ones_like(early)
         for half in _halves(size):
-            read, write, _, _ = _factors(*flat, half)
+            read, write = _reads_and_writes(late, early, into, onward, half)
             _corner(shares, half).copy_(torch.bmm(read, write.mT).view(-1, size // half // 2, half, half))
-        return shares
+            _join(into, onward, half)
+        ctx.save_for_backward(q, k, g)
+        return shares, into.view(g.shape), onward.view(g.shape)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor, d_into: Tensor, d_onward: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, g = (x.flatten(0, 1) for x in ctx.saved_tensors)
         dq, dk = torch.zeros_like(q), torch.zeros_like(k)
+        into, onward = g.exp(), torch.ones_like(k)
         for half in _halves(q.shape[1]):
-            read, write, into, onward = _factors(q, k, g, half)
+            read, write = _reads_and_writes(q, k, into, onward, half)
             corner = _corner(grad, half).reshape(-1, half, half)
-            _split(dq, half)[:, :, 1] += (torch.bmm(corner, write) * into).view(len(q), -1, half, q.shape[-1])
-            _split(dk, half)[:, :, 0] += (torch.bmm(corner.mT, read) * onward).view(len(q), -1, half, q.shape[-1])
-        dg = (q * dq - k * dk).flip(1).cumsum(1).flip(1)
+            for whole, part, decay, side in ((dq, corner @ write, into, 1), (dk, corner.mT @ read, onward, 0)):
+                factor = _split(decay, half)[:, :, side]
+                _split(whole, half)[:, :, side].addcmul_(part.view(factor.shape), factor)
+            _join(into, onward, half)
+        from_later = q * dq - k * dk + d_into.flatten(0, 1) * into
+        dg = from_later.flip(1).cumsum(1).flip(1)
+        dg[:, 1:] += (d_onward.flatten(0, 1) * onward)[:, :-1].cumsum(1)
         own = grad.flatten(0, 1).diagonal(dim1=1, dim2=2)[..., None]  # has no decay, so it comes after dg
         shape = ctx.saved_tensors[0].shape
         return (dq + own * k).view(shape), (dk + own * q).view(shape), dg.view(shape)
@@ -102,13 +103,15 @@ def _corner(shares: Tensor, half: int) -> Tensor:
     return blocks[:, :, 1, :, :, 0].diagonal(dim1=1, dim2=3).movedim(3, 1)
 
 
-def _factors(q: Tensor, k: Tensor, g: Tensor, half: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Reads D_{tm} q_t and writes D_{mi} k_i about the borders m, [M C / 2h, h, K], and the decays themselves."""
-    (_, q), (k, _), (early, late) = (_split(x, half).unbind(2) for x in (q, k, g))
-    into, onward = torch.empty_like(late), torch.zeros_like(early)
-    into[:, :, 0] = late[:, :, 0]
-    for t in range(1, half):
-        torch.add(into[:, :, t - 1], late[:, :, t], out=into[:, :, t])
-        torch.add(onward[:, :, -t], early[:, :, -t], out=onward[:, :, -t - 1])
-    into, onward = into.exp_(), onward.exp_()
-    return (q * into).flatten(0, 1), (k * onward).flatten(0, 1), into.flatten(0, 1), onward.flatten(0, 1)
+def _reads_and_writes(q: Tensor, k: Tensor, into: Tensor, onward: Tensor, half: int) -> tuple[Tensor, Tensor]:
+    """Reads D_{tm} q_t and writes D_{mi} k_i about the borders m between halves, [M C / 2h, h, K]."""
+    read = _split(q, half)[:, :, 1] * _split(into, half)[:, :, 1]
+    write = _split(k, half)[:, :, 0] * _split(onward, half)[:, :, 0]
+    return read.flatten(0, 1), write.flatten(0, 1)
+
+
+def _join(into: Tensor, onward: Tensor, half: int) -> None:
+    """From the decays since the start, and up to the end, of each block of `half` tokens to those of two blocks."""
+    (first, second), early = _split(into, half).unbind(2), _split(onward, half)[:, :, 0]
+    early *= second[:, :, -1:]
+    second *= first[:, :, -1:]
