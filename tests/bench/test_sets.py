@@ -35,6 +35,18 @@ def test_equal_passages_count_as_one(tmp_path: Path) -> None:
     assert case.asked[0].gold == {passage_text("B", "two")}
 
 
+@pytest.mark.parametrize("form", [dict, list])
+def test_evidence_may_be_titles_as_in_hotpotqa(tmp_path: Path, form: type) -> None:
+    corpus = {"A": ["One. ", "Two."], "B": ["Three."]}
+    passages = [{"title": title, "text": "".join(sentences)} for title, sentences in corpus.items()]
+    (tmp_path / "h_corpus.json").write_text(json.dumps(corpus if form is dict else passages))
+    question = {"question": "Which?", "supporting_facts": [["A", 0], ["A", 1], ["gone", 0]], "context": []}
+    (tmp_path / "h.json").write_text(json.dumps([question]))
+    (case,) = question_set("hotpotqa").read(tmp_path / "h.json")
+    assert case.names == (passage_text("A", "One. Two."), passage_text("B", "Three."))
+    assert case.asked[0].gold == {passage_text("A", "One. Two.")}
+
+
 def test_a_missing_file_says_what_to_bring(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="bring your own copy"):
         list(question_set("musique").read(tmp_path / "none.json"))
@@ -43,6 +55,13 @@ def test_a_missing_file_says_what_to_bring(tmp_path: Path) -> None:
 def test_a_broken_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "q_corpus.json").write_text("[")
     with pytest.raises(InvalidInput, match="q_corpus"):
+        list(question_set("musique").read(tmp_path / "q.json"))
+
+
+def test_a_set_of_another_form_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "q_corpus.json").write_text('[{"title": "A", "text": "one"}]')
+    (tmp_path / "q.json").write_text('[{"question": "Which?"}]')
+    with pytest.raises(InvalidInput, match="neither MuSiQue's form nor HotpotQA's"):
         list(question_set("musique").read(tmp_path / "q.json"))
 
 

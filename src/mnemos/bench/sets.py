@@ -92,17 +92,33 @@ def passage_text(title: str, text: str) -> str:
     return f"{title}\n{text}"
 
 
-def _musique(path: Path) -> Iterator[Case]:
-    """Multi-hop questions over Wikipedia passages, all in one scope; equal passages count as one."""
+def _multi_hop(path: Path) -> Iterator[Case]:
+    """Multi-hop questions over Wikipedia passages, all in one scope; equal passages count as one.
+
+    The forms of MuSiQue and of HotpotQA (2WikiMultihopQA's too), where evidence is a title, beside `..._corpus.json`.
+    """
     corpus = read_json(path.with_name(path.name.replace(".json", "_corpus.json")))
-    texts = list(dict.fromkeys(passage_text(p["title"], p["text"]) for p in corpus))
-    asked = []
-    for question in read_json(path):
-        gold = {passage_text(p["title"], p["paragraph_text"]) for p in question["paragraphs"] if p["is_supporting"]}
-        hops = len(question.get("question_decomposition") or gold)
-        asked.append(Asked(question["question"], frozenset(gold), f"{hops} hops"))
-    items = tuple(Item(text, kind=Kind.PASSAGE, source="import") for text in texts)
-    yield Case(path.stem, items, tuple(texts), tuple(asked))
+    questions = read_json(path)
+    try:
+        if isinstance(corpus, dict):
+            corpus = [{"title": title, "text": "".join(sentences)} for title, sentences in corpus.items()]
+        titled: dict[str, list[str]] = {}
+        for passage in corpus:
+            titled.setdefault(passage["title"], []).append(passage_text(passage["title"], passage["text"]))
+        asked = tuple(_hops(question, titled) for question in questions)
+        texts = tuple(dict.fromkeys(passage_text(passage["title"], passage["text"]) for passage in corpus))
+    except (KeyError, TypeError, ValueError) as why:
+        raise InvalidInput(f"{path} has neither MuSiQue's form nor HotpotQA's ({why!r})") from None
+    yield Case(path.stem, tuple(Item(text, kind=Kind.PASSAGE, source="import") for text in texts), texts, asked)
+
+
+def _hops(question: dict[str, Any], titled: dict[str, list[str]]) -> Asked:
+    if "paragraphs" in question:
+        stated = (p for p in question["paragraphs"] if p["is_supporting"])
+        gold = {passage_text(p["title"], p["paragraph_text"]) for p in stated}
+    else:
+        gold = {text for title, _ in question["supporting_facts"] for text in titled.get(title, ())}
+    return Asked(question["question"], frozenset(gold), f"{len(question.get('question_decomposition') or gold)} hops")
 
 
 def _locomo(path: Path) -> Iterator[Case]:
@@ -152,7 +168,9 @@ def _memorybank(path: Path) -> Iterator[Case]:
 
 
 _SETS = {
-    "musique": QuestionSet(_DATA / "hipporag/musique_train.json.xz", (2, 5, 10, 20), "recall@5", _musique, 20),
+    "musique": QuestionSet(_DATA / "hipporag/musique_train.json.xz", (2, 5, 10, 20), "recall@5", _multi_hop, 20),
+    "hotpotqa": QuestionSet(_DATA / "hipporag/hotpotqa_train.json.xz", (2, 5, 10, 20), "recall@5", _multi_hop, 20),
+    "2wiki": QuestionSet(_DATA / "hipporag/2wikimultihopqa.json.xz", (2, 5, 10, 20), "recall@5", _multi_hop, 20),
     "locomo": QuestionSet(_DATA / "locomo/locomo5.json.xz", (5, 10, 20), "recall@20", _locomo, 20),
     "longmemeval": QuestionSet(
         _DATA / "longmemeval_sample/longmemeval_s_3x9.json.xz", (1, 3, 5), "ndcg@5", _longmemeval, 60

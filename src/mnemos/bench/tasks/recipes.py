@@ -30,6 +30,8 @@ from mnemos.text.memory import Memory
 from mnemos.text.recipes import DEFAULT, recipe_names
 
 _DAY = 86400.0
+_TRIPLED = ("musique", "hotpotqa", "2wiki")
+"""Sets of which there are OpenIE files."""
 GIVEN = "hipporag2, given triples"
 """HippoRAG 2 over triples that a language model made beforehand (`--triples`)."""
 
@@ -71,7 +73,7 @@ def recipes(options: RecipesOptions, progress: Progress) -> Result:
     names = options.recipes or recipe_names()
     wanted = [(data, name) for data in sets for name in names]
     if options.triples is not None:
-        wanted += [(data, GIVEN) for data in sets if data == "musique"]
+        wanted += [(data, GIVEN) for data in sets if data in _TRIPLED]
     embedder = _Counted(CachedEmbedder(found))
     rows = []
     for number, (data, name) in enumerate(wanted):
