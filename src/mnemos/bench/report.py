@@ -196,7 +196,7 @@ def _draw_bars(axes: Axes, series: Mapping[str, list[Point]]) -> None:
         offset = 0.0 if alone else width * (index + 0.5) - 0.4
         places = [labels.index(str(p[0])) + offset for p in points]
         error = [[p[2] for p in points], [p[3] for p in points]] if any(p[2] or p[3] for p in points) else None
-        hatch = _HATCHES[variants[name] % len(_HATCHES)]
+        hatch = "" if alone else _HATCHES[variants[name] % len(_HATCHES)]  # a name below tells enough apart
         style: dict[str, Any] = {"color": colour(name), "hatch": hatch, "edgecolor": "white", "linewidth": 0}
         axes.bar(places, [p[1] for p in points], width, yerr=error, label=name, capsize=2, **style)
     axes.set_xticks(range(len(labels)), labels)
