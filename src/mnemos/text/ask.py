@@ -17,13 +17,12 @@ from mnemos.text.encode.analyse import term_words, words
 from mnemos.text.encode.chunk import sentences
 from mnemos.text.encode.dates import format_span
 from mnemos.text.encode.entities import canonical, entities
-from mnemos.text.encode.fact_questions import asks_for
 from mnemos.text.llm import LanguageModel
 from mnemos.text.prompts.answer import answer_messages, read_reply
 from mnemos.text.recall.query import Query
 from mnemos.text.recall.search import Found, hit_of
-from mnemos.text.recall.stated import named, sources, stated
-from mnemos.text.records import Filter, Record
+from mnemos.text.recall.stated import named, sources
+from mnemos.text.records import Record
 from mnemos.text.results import NOT_IN_MEMORY, Answer, Hit
 from mnemos.text.retention import note_use
 from mnemos.text.store import Store
@@ -57,7 +56,6 @@ def answer(
     found: Found,
     store: Store,
     encoder: Encoder,
-    where: Filter,
     now: Time,
     llm: LanguageModel | None,
 ) -> Answer:
@@ -65,7 +63,7 @@ def answer(
     hits, query, sure = found.hits, found.query, found.confidence
     if not hits or query is None:
         return Answer(NOT_IN_MEMORY, tuple(hits), 0.0, False)
-    fact = _fact(question, store, where, now)
+    fact = next((_Found(named(one)[0], (*sources(one)[-1:], one.id)) for one in found.facts), None)
     if llm is not None:
         reply = llm.chat(answer_messages(question, hits))
         text, cited = read_reply(reply.text, hits)
@@ -133,13 +131,6 @@ def _date(hits: Sequence[Hit], records: dict[str, Record]) -> _Found | None:
         return None
     day = first.at - first.at % 86400
     return _Found(format_span((day, day + 86400)), (first.id,))
-
-
-def _fact(question: str, store: Store, where: Filter, now: Time) -> _Found | None:
-    """The object of the latest fact that the question asks for."""
-    for fact in stated(question, asks_for(question), where, now, store):
-        return _Found(named(fact)[0], (*sources(fact)[-1:], fact.id))
-    return None
 
 
 def _with_sources(hits: Sequence[Hit], found: _Found, store: Store) -> tuple[Hit, ...]:

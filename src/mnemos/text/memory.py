@@ -279,7 +279,7 @@ class Memory(MemoryFile):
             vector = self._recall.embedded(text, where.scope)
             found = self._recall.search(text, vector, where, max(k, _READ), now)
         self._guard.gave(where.scope, ((hit.id, hit.text) for hit in found.hits))
-        answer = asking.answer(question, found, self._store, self._encoder, where, now, self._llm)
+        answer = asking.answer(question, found, self._store, self._encoder, now, self._llm)
         return replace(answer, hits=answer.hits[:k])
 
     def get(self, id: str, *, user: str = "", agent: str = "") -> Record:

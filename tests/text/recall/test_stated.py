@@ -79,6 +79,17 @@ def test_a_fact_of_the_asker_is_none_of_those_near_them(memory: Memory, speaker:
         assert memory.ask(question).text not in answers.values()
 
 
+def test_one_speaker_is_the_asker_and_a_first_name_is_enough(memory: Memory) -> None:
+    memory.add("I live in Oslo. My sister lives in Rome.", speaker="Ada Lovelace", session="1")
+    assert memory.ask("Where do I live?").text == "Oslo"
+    assert memory.ask("Where does Ada live?").text == "Oslo"
+    assert memory.ask("Where does Ada's sister live?").text == "Rome"
+    memory.add("I live in Lima.", speaker="Ada Byron", session="2")
+    assert memory.search("Where do I live?", explain=True)[0].parts.get("states the fact") is None
+    assert memory.search("Where does Ada live?", explain=True)[0].parts.get("states the fact") is None
+    assert memory.ask("Where does Ada Byron live?").text == "Lima"
+
+
 def test_who_has_a_name_is_found_by_what_they_are_to_the_asker(memory: Memory) -> None:
     memory.add([{"text": text, "speaker": "user"} for text in ("My sister's name is Tina.", "Tina is 29 years old.")])
     assert memory.ask("How old is my sister?").text == "29"

@@ -18,9 +18,9 @@ from mnemos.text.index.corpus import Corpus
 from mnemos.text.records import DateSpan
 
 _FIRST_PERSON = frozenset({"i", "me", "my", "mine", "myself"})
-_ROLES = ("user", "human")
+ROLES = ("user", "human")
 """What chat exports call the person whose memory this is."""
-_PARTS = (*_ROLES, "assistant", "system", "tool", "ai")
+PARTS = (*ROLES, "assistant", "system", "tool", "ai")
 """Speakers that are no names."""
 _NAMEABLE = re.compile(r"([^\W_]{2,})(['’]s\b)?")
 _TWICE = re.compile(r"\bI (?=(?:I|my)\b)")
@@ -66,7 +66,7 @@ def read(
     named = [
         code
         for code, name in enumerate(corpus.speakers.names)
-        if name and (not spoken.isdisjoint(_name_words(name)) or (name.casefold() in _ROLES and spoken & _FIRST_PERSON))
+        if name and (not spoken.isdisjoint(_name_words(name)) or (name.casefold() in ROLES and spoken & _FIRST_PERSON))
     ]
     everybody = len(named) == sum(1 for name in corpus.speakers.names if name)
     terms = term_words(said)
@@ -88,7 +88,7 @@ def as_told(text: str, speakers: Iterable[str]) -> str:
 
     People tell of themselves in the first person, so this is what a turn that answers sounds like.
     """
-    names = {word for name in speakers if name.casefold() not in _PARTS for word in _name_words(name)}
+    names = {word for name in speakers if name.casefold() not in PARTS for word in _name_words(name)}
     uncased = text.islower()
 
     def told(match: re.Match[str]) -> str:

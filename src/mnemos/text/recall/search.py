@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.core.clock import Time
-from mnemos.text.encode.fact_questions import rests_on
+from mnemos.text.encode.fact_questions import asks_for, rests_on
 from mnemos.text.index.corpus import Corpus
 from mnemos.text.recall import query as reading
 from mnemos.text.recall.confidence import confidence
@@ -22,7 +22,7 @@ from mnemos.text.recall.query import Query
 from mnemos.text.recall.rank import Ranked, diversify, rank, reasons
 from mnemos.text.recall.seed import Signals, seed
 from mnemos.text.recall.spread import NAMES as SPREAD
-from mnemos.text.recall.stated import sources, stated
+from mnemos.text.recall.stated import Stated, sources
 from mnemos.text.records import VERBATIM, Filter, Kind, Record, Scope
 from mnemos.text.results import Hit
 from mnemos.text.store import Store
@@ -46,6 +46,8 @@ class Found:
     """The question as read; None where nothing is stored."""
     seen: tuple[tuple[Query, Signals, Ranked], ...]
     """What each group of kinds was ranked by."""
+    facts: tuple[Record, ...] = ()
+    """Those that the question asks for, the latest first."""
 
     @property
     def confidence(self) -> float:
@@ -95,8 +97,7 @@ class Recall:
         hits: list[Hit] = []
         seen: list[tuple[Query, Signals, Ranked]] = []
         with self._store.reading(), self._lock:
-            facts = stated(text, rests_on(text), where, now, self._store)
-            told = {id: fact.text for fact in facts for id in sources(fact)[-_TOLD:]}
+            facts, told = self._facts(text, where, now)
             for group in _GROUPS:
                 kinds = tuple(kind for kind in where.kinds if kind in group)
                 corpus = self.corpus(where.scope, group) if kinds else ()
@@ -107,7 +108,18 @@ class Recall:
                     seen.append(ranked)
         if len({kind in VERBATIM for kind in where.kinds}) > 1:
             hits.sort(key=lambda hit: -hit.score)
-        return Found(hits[:k], seen[0][0] if seen else None, tuple(seen))
+        return Found(hits[:k], seen[0][0] if seen else None, tuple(seen), tuple(facts))
+
+    def _facts(self, text: str, where: Filter, now: Time) -> tuple[list[Record], dict[str, str]]:
+        """The facts that answer `text`; and those that an answer starts from, by the id of a record that states one."""
+        slots = rests_on(text)
+        if not slots:
+            return [], {}
+        asked = asks_for(text)
+        stated = Stated(self._store, where, now, self.corpus(where.scope).speakers.names)
+        facts = stated.facts(text, asked)
+        premises = stated.facts(text, slots - asked)
+        return facts, {id: fact.text for fact in (*premises, *facts) for id in sources(fact)[-_TOLD:]}
 
     def _hits(self, corpus: Corpus, query: Query, signals: Signals, ranked: Ranked, k: int, explain: bool) -> list[Hit]:
         chosen = diversify(ranked.scores, corpus.block[signals.places], k)
