@@ -161,3 +161,26 @@ def test_a_fact_is_asked_for_among_many_whose_names_are_alike(memory: Memory) ->
     memory.add([{"text": f"{who} lives in {town}.", "speaker": "Narrator"} for who, town in towns.items()])
     answers = {who: memory.ask(f"Where does {who} live?").text for who in towns}
     assert answers == towns
+
+
+def test_what_is_said_again_and_again_names_enough_sources_and_stays_small(memory: Memory) -> None:
+    ids = [memory.add("I live in Oslo.", speaker="Ada", session=str(n)) for n in range(40)]
+    (fact,) = memory.list(kinds="fact")
+    assert [edge.to for edge in fact.edges] == ids[:32]
+    assert len(memory.history(fact.id)) == 32
+    for id in ids[:31]:
+        memory.forget(id, hard=True)
+    assert memory.ask("Where does Ada live?").text == "Oslo"
+    memory.add("I live in Rome.", speaker="Ada", session="later")
+    assert memory.ask("Where does Ada live?").text == "Rome"
+
+
+def test_a_fact_that_is_erased_is_read_no_more(memory: Memory) -> None:
+    from mnemos.text.store.queries import read_fact
+
+    id = memory.add("I live in Oslo.", speaker="Ada")
+    memory.add("I live in Rome.", speaker="Ada")
+    assert read_fact.cache_info().currsize > 0
+    memory.forget(id, hard=True)
+    assert read_fact.cache_info().currsize == 0
+    assert memory.ask("Where did Ada live before?").text != "Oslo"

@@ -18,6 +18,9 @@ from mnemos.text.records import Edge, EdgeKind, Kind, Record, Scope
 from mnemos.text.store import Store, Write
 from mnemos.text.write import Encoder, derive, entity_id, entity_record, fact_slot
 
+_ENOUGH = 32
+"""Sources that a fact names: what is said again and again would otherwise be a record that grows with every turn."""
+
 
 def derived_writes(
     writes: Sequence[Write], scope: Scope, store: Store, encoder: Encoder, ids: Callable[[], str], now: Time,
@@ -80,15 +83,15 @@ def _insert(fact: Fact, record: Record, chain: list[Record], ids: Callable[[], s
         same = canonical(str(old.data.get("object", ""))) == wanted
         if same and (not fact.single_valued or old.holds_at(since)):
             # said again: one more source for it, and a claim that waited is confirmed
-            chain[n] = replace(old, edges=tuple(dict.fromkeys((*old.edges, support))))
+            chain[n] = _supported(old, support)
             if old.quarantined and not quarantined:
                 chain[n] = replace(chain[n], quarantined=False, valid_from=since)
-            return _linked(chain, chain[n])
+            return [] if chain[n] is old else _linked(chain, chain[n])
     if fact.single_valued and not quarantined:
         later = min((old for old in _held(chain) if _start(old) > since), key=_start, default=None)
         if later is not None and canonical(str(later.data.get("object", ""))) == wanted:
             # told late: it held earlier than was known
-            earlier = replace(later, valid_from=since, edges=tuple(dict.fromkeys((*later.edges, support))))
+            earlier = replace(_supported(later, support), valid_from=since)
             chain[chain.index(later)] = earlier
             return _linked(chain, earlier)
     fresh = Record(
@@ -102,6 +105,14 @@ def _insert(fact: Fact, record: Record, chain: list[Record], ids: Callable[[], s
     )  # fmt: skip
     chain.append(fresh)
     return _linked(chain, fresh)
+
+
+def _supported(fact: Record, support: Edge) -> Record:
+    """`fact` with one more source, unless it has enough."""
+    told = sum(edge.kind is EdgeKind.DERIVED_FROM for edge in fact.edges)
+    if told >= _ENOUGH or support in fact.edges:
+        return fact
+    return replace(fact, edges=(*fact.edges, support))
 
 
 def relinked(chain: Sequence[Record], fresh: Record | None = None) -> list[Record]:

@@ -56,7 +56,7 @@ class Lift(nn.Module):
         return l2norm(self.polynomial(l2norm(x)))
 
 
-class _Omega(Mixer):
+class OmegaMixer(Mixer):
     """A memory on lifted keys. An MLP adds the unlifted key to its prediction: it learns v - k and answers o + q.
 
     The MLPs end in a LayerNorm, as those of MIRAS do: the paper normalises at chunk ends and does not say how, and
@@ -105,7 +105,7 @@ class _Omega(Mixer):
         return self.output(o + q if self.residual else o, x), {"conv": conv, "memory": memory}
 
 
-class OmegaNet(_Omega):
+class OmegaNet(OmegaMixer):
     """The Omega rule by gradient descent on a two-layer MLP.
 
     Args:
@@ -140,7 +140,7 @@ class OmegaNet(_Omega):
     ),
     claim="With one pass over random pairs, a window of many tokens recalls them better than online writes",
 )
-class Atlas(_Omega):
+class Atlas(OmegaMixer):
     """The Omega rule with momentum, orthogonalised per token (Muon).
 
     Builds and orthogonalises each token's momentum: T 15 min(I, O)^2 max(I, O) multiplications per matrix, and
@@ -173,7 +173,7 @@ class Atlas(_Omega):
         super().__init__(dim, heads, structure, L2(), rule, chunk, degree, width, 0.8 / window, **settings)
 
 
-class SWLA(_Omega):
+class SWLA(OmegaMixer):
     """Sliding-window linear attention: a Hebbian matrix that each token writes up to `window` times.
 
     Args:
