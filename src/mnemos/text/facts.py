@@ -7,6 +7,7 @@ time takes its place in the middle of the chain.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -63,37 +64,85 @@ def _facts(
 ) -> dict[str, tuple[Record, str]]:
     """Facts to write by id, new and changed, each with its slot."""
     slots = {fact_slot(fact.subject, fact.relation) for fact, _ in stated}
-    chains = store.slots(scope, sorted(slots))
+    chains = {slot: _Chain(facts) for slot, facts in store.slots(scope, sorted(slots)).items()}
     changed: dict[str, tuple[Record, str]] = {}
     for fact, record in stated:
         slot = fact_slot(fact.subject, fact.relation)
-        chain = chains.setdefault(slot, [])
-        fresh = _insert(fact, record, chain, ids, now)
-        changed.update((one.id, (one, slot)) for one in fresh)
+        if slot not in chains:
+            chains[slot] = _Chain(())
+        changed.update((one.id, (one, slot)) for one in _insert(fact, record, chains[slot], ids, now))
     return changed
 
 
-def _insert(fact: Fact, record: Record, chain: list[Record], ids: Callable[[], str], now: Time) -> list[Record]:
+class _Chain:
+    """The facts of one slot, by object, and in the order in which those of one value at a time hold."""
+
+    def __init__(self, facts: Sequence[Record]) -> None:
+        self.facts: list[Record] = []
+        self.of: dict[str, list[int]] = {}
+        """Numbers of the facts with an object, by its canonical form."""
+        self.order: list[tuple[Time, int]] = []
+        """Start and number of those that hold one at a time."""
+        for fact in facts:
+            self.add(fact)
+
+    def add(self, fact: Record) -> int:
+        """Its number."""
+        number = len(self.facts)
+        self.facts.append(fact)
+        self.of.setdefault(canonical(str(fact.data.get("object", ""))), []).append(number)
+        if _held(fact):
+            insort(self.order, (_start(fact), number))
+        return number
+
+    def put(self, number: int, fact: Record) -> list[Record]:
+        """Replace a fact; returns it and its neighbours in the order, as far as they change by it."""
+        old = self.facts[number]
+        if _held(old):
+            self.order.remove((_start(old), number))
+        self.facts[number] = fact
+        if _held(fact):
+            insort(self.order, (_start(fact), number))
+        return self.linked(number)
+
+    def linked(self, number: int) -> list[Record]:
+        """A fact, and its neighbours in the order, as far as it changes them."""
+        fact, order = self.facts[number], self.order
+        if not _held(fact):
+            return [fact]
+        place = bisect_left(order, (_start(fact), number))
+        changed = {number: fact}
+        for near in range(max(0, place - 1), min(len(order), place + 2)):
+            before, this, after = (order[n][1] if 0 <= n < len(order) else -1 for n in (near - 1, near, near + 1))
+            placed = _placed(
+                self.facts[this], self.facts[before] if near else None, self.facts[after] if after >= 0 else None
+            )
+            if placed is not self.facts[this]:
+                changed[this] = placed
+        for n, one in changed.items():
+            self.facts[n] = one
+        return list(changed.values())
+
+
+def _insert(fact: Fact, record: Record, chain: _Chain, ids: Callable[[], str], now: Time) -> list[Record]:
     """Put a fact into its chain; returns the records that are new or changed."""
     support = Edge(EdgeKind.DERIVED_FROM, record.id)
     since = fact.valid_from if fact.valid_from is not None else now
     quarantined = record.quarantined or waits(fact, record)
     wanted = canonical(fact.object)
-    for n, old in enumerate(chain):
-        same = canonical(str(old.data.get("object", ""))) == wanted
-        if same and (not fact.single_valued or old.holds_at(since)):
+    for n in chain.of.get(wanted, ()):
+        old = chain.facts[n]
+        if not fact.single_valued or old.holds_at(since):
             # said again: one more source for it, and a claim that waited is confirmed
-            chain[n] = _supported(old, support)
+            told = _supported(old, support)
             if old.quarantined and not quarantined:
-                chain[n] = replace(chain[n], quarantined=False, valid_from=since)
-            return [] if chain[n] is old else _linked(chain, chain[n])
+                told = replace(told, quarantined=False, valid_from=since)
+            return [] if told is old else chain.put(n, told)
     if fact.single_valued and not quarantined:
-        later = min((old for old in _held(chain) if _start(old) > since), key=_start, default=None)
-        if later is not None and canonical(str(later.data.get("object", ""))) == wanted:
+        later = bisect_right(chain.order, (since, len(chain.facts)))
+        if later < len(chain.order) and (n := chain.order[later][1]) in chain.of.get(wanted, ()):
             # told late: it held earlier than was known
-            earlier = replace(_supported(later, support), valid_from=since)
-            chain[chain.index(later)] = earlier
-            return _linked(chain, earlier)
+            return chain.put(n, replace(_supported(chain.facts[n], support), valid_from=since))
     fresh = Record(
         id=ids(), kind=Kind.FACT, text=f"{fact.subject} {fact.relation} {fact.object}", scope=record.scope,
         session=record.session, speaker=record.speaker, at=record.at, source=record.source, quarantined=quarantined,
@@ -103,8 +152,7 @@ def _insert(fact: Fact, record: Record, chain: list[Record], ids: Callable[[], s
         },
         edges=(support,), recorded_at=now, valid_from=since,
     )  # fmt: skip
-    chain.append(fresh)
-    return _linked(chain, fresh)
+    return chain.linked(chain.add(fresh))
 
 
 def _supported(fact: Record, support: Edge) -> Record:
@@ -115,28 +163,21 @@ def _supported(fact: Record, support: Edge) -> Record:
     return replace(fact, edges=(*fact.edges, support))
 
 
-def relinked(chain: Sequence[Record], fresh: Record | None = None) -> list[Record]:
+def relinked(chain: Sequence[Record]) -> list[Record]:
     """Those facts of one slot that change when it is put in order: each ends where the next begins,
-    and supersedes the one before.
+    and supersedes the one before."""
+    held = sorted(filter(_held, chain), key=_start)
+    beside = zip((None, *held), held, (*held[1:], None), strict=False)
+    return [placed for before, fact, after in beside if (placed := _placed(fact, before, after)) is not fact]
 
-    Args:
-        fresh: the only one of them that is out of order, if that is known.
-    """
-    held = sorted(_held(chain), key=_start)
-    places = range(len(held))
-    if fresh is not None:  # then it and its neighbours are all that can change
-        place = next((n for n, fact in enumerate(held) if fact is fresh), -2)
-        places = places[max(0, place - 1) : place + 2]
-    changed = []
-    for n in places:
-        fact = held[n]
-        end = _start(held[n + 1]) if n + 1 < len(held) else None
-        before = [held[n - 1].id] if n else []
-        if fact.valid_to != end or [e.to for e in fact.edges if e.kind is EdgeKind.SUPERSEDES] != before:
-            edges = [e for e in fact.edges if e.kind is not EdgeKind.SUPERSEDES]
-            edges += [Edge(EdgeKind.SUPERSEDES, id) for id in before]
-            changed.append(replace(fact, valid_to=end, edges=tuple(edges)))
-    return changed
+
+def _placed(fact: Record, before: Record | None, after: Record | None) -> Record:
+    """`fact` between its neighbours; itself where it is there already."""
+    end, superseded = _start(after) if after else None, [before.id] if before else []
+    if fact.valid_to == end and [e.to for e in fact.edges if e.kind is EdgeKind.SUPERSEDES] == superseded:
+        return fact
+    edges = [e for e in fact.edges if e.kind is not EdgeKind.SUPERSEDES]
+    return replace(fact, valid_to=end, edges=(*edges, *(Edge(EdgeKind.SUPERSEDES, id) for id in superseded)))
 
 
 def relinked_around(store: Store, touched: Sequence[Record]) -> list[Write]:
@@ -154,14 +195,9 @@ def revived(records: Sequence[Record], store: Store, now: Time) -> list[Write]:
     return [Write(entity) for entity in _entities([r for r in records if r.retracted_at is None], store, now)]
 
 
-def _linked(chain: list[Record], fresh: Record) -> list[Record]:
-    changed = {fresh.id: fresh} | {record.id: record for record in relinked(chain, fresh)}
-    chain[:] = [changed.get(record.id, record) for record in chain]
-    return list(changed.values())
-
-
-def _held(chain: Sequence[Record]) -> list[Record]:
-    return [fact for fact in chain if fact.searchable and fact.data.get("single_valued")]
+def _held(fact: Record) -> bool:
+    """Whether it is one of those that hold one at a time."""
+    return fact.searchable and bool(fact.data.get("single_valued"))
 
 
 def _start(record: Record) -> Time:

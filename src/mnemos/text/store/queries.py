@@ -290,7 +290,7 @@ class Queries(Session):
         return int(rows[0][0]) if rows else -1
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16_384)
 def read_fact(body: str) -> Record:
     """The fact of a body. Whoever adds slice after slice reads the same chains again and again: a tenth of the time of
     ingest at 100,000 turns. `purge` empties this."""
