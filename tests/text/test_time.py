@@ -175,12 +175,29 @@ def test_what_is_said_again_and_again_names_enough_sources_and_stays_small(memor
     assert memory.ask("Where does Ada live?").text == "Rome"
 
 
-def test_a_fact_that_is_erased_is_read_no_more(memory: Memory) -> None:
-    from mnemos.text.store.queries import read_fact
+def test_what_another_process_wrote_between_two_writes_counts(tmp_path: Path) -> None:
+    path = tmp_path / "m.mnemos"
+    with Memory(path, embedder=None) as one, Memory(path, embedder=None) as two:
+        one.add("I live in Oslo.", speaker="Ada", at="2024-01-01")
+        two.add("I live in Rome.", speaker="Ada", at="2024-02-01")
+        one.add("I live in Lima.", speaker="Ada", at="2024-03-01")
+        two.forget(speaker="Ada", since="2024-01-20", until="2024-02-20")
+        one.add("I live in Graz.", speaker="Ada", at="2024-04-01")
+        facts = one.list(kinds="fact", hidden=True)
+        held = {fact.data["object"]: (fact.valid_to is None, fact.retracted_at is None) for fact in facts}
+        assert held == {"Oslo": (False, True), "Rome": (False, False), "Lima": (False, True), "Graz": (True, True)}
+        assert one.ask("Where did Ada live before?").text == "Lima"
+        assert one.ask("Where does Ada live?", as_of="2024-02-10").text == "Oslo"
 
-    id = memory.add("I live in Oslo.", speaker="Ada")
-    memory.add("I live in Rome.", speaker="Ada")
-    assert read_fact.cache_info().currsize > 0
-    memory.forget(id, hard=True)
-    assert read_fact.cache_info().currsize == 0
-    assert memory.ask("Where did Ada live before?").text != "Oslo"
+
+def test_a_write_that_fails_leaves_no_trace_in_the_next(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory.add("I live in Oslo.", speaker="Ada", at="2024-01-01")
+    with monkeypatch.context() as patched:
+        patched.setattr(type(memory._store), "commit", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            memory.add("I live in Rome.", speaker="Ada", at="2024-02-01")
+    memory.add("I live in Lima.", speaker="Ada", at="2024-03-01")
+    facts = memory.list(kinds="fact", hidden=True)
+    assert [fact.data["object"] for fact in facts] == ["Oslo", "Lima"]
+    assert facts[0].valid_to == facts[1].valid_from
+    assert memory.ask("Where did Ada live before?").text == "Oslo"

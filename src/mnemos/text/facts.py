@@ -19,13 +19,15 @@ from mnemos.text.records import Edge, EdgeKind, Kind, Record, Scope
 from mnemos.text.store import Store, Write
 from mnemos.text.write import Encoder, derive, entity_id, entity_record, fact_slot
 
+_KEPT = 2048
+"""Chains that are kept."""
 _ENOUGH = 32
 """Sources that a fact names: what is said again and again would otherwise be a record that grows with every turn."""
 
 
 def derived_writes(
     writes: Sequence[Write], scope: Scope, store: Store, encoder: Encoder, ids: Callable[[], str], now: Time,
-    stated: Mapping[str, Sequence[Fact]] | None = None,
+    stated: Mapping[str, Sequence[Fact]] | None = None, chains: Chains | None = None,
 ) -> list[Write]:  # fmt: skip
     """Entities and facts of verbatim `writes`, and the older facts that they close.
 
@@ -33,10 +35,11 @@ def derived_writes(
 
     Args:
         stated: what `derive` found in each record, by id, where that is known already.
+        chains: those of earlier writes, so that they need not be read again; call their `keep` after the commit.
     """
     records = [write.record for write in writes]
     told = [(fact, r) for r in records for fact in (derive(r) if stated is None else stated[r.id])]
-    changed = _facts(told, scope, store, ids, now)
+    changed = _facts(told, scope, store, chains or Chains(), ids, now)
     slots = {id: slot for id, (_, slot) in changed.items()}
     changes = [record for record, _ in changed.values()] + _entities(records, store, now)
     analyses = encoder.analyse(changes, None)
@@ -60,18 +63,39 @@ def _entities(records: Sequence[Record], store: Store, now: Time) -> list[Record
 
 
 def _facts(
-    stated: Sequence[tuple[Fact, Record]], scope: Scope, store: Store, ids: Callable[[], str], now: Time
+    stated: Sequence[tuple[Fact, Record]], scope: Scope, store: Store, known: Chains, ids: Callable[[], str], now: Time
 ) -> dict[str, tuple[Record, str]]:
     """Facts to write by id, new and changed, each with its slot."""
-    slots = {fact_slot(fact.subject, fact.relation) for fact, _ in stated}
-    chains = {slot: _Chain(facts) for slot, facts in store.slots(scope, sorted(slots)).items()}
+    slots = [fact_slot(fact.subject, fact.relation) for fact, _ in stated]
+    chains = known.of(scope, sorted(set(slots)), store)
     changed: dict[str, tuple[Record, str]] = {}
-    for fact, record in stated:
-        slot = fact_slot(fact.subject, fact.relation)
-        if slot not in chains:
-            chains[slot] = _Chain(())
+    for (fact, record), slot in zip(stated, slots, strict=True):
         changed.update((one.id, (one, slot)) for one in _insert(fact, record, chains[slot], ids, now))
     return changed
+
+
+class Chains:
+    """The chains of a store, kept between writes as long as nobody else wrote: whoever adds slice after slice would
+    read the same ones again and again. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        self._chains: dict[tuple[Scope, str], _Chain] = {}
+        self._seen: tuple[int, int] | None = None
+        """What the store's `latest` was when these chains were the store's."""
+
+    def of(self, scope: Scope, slots: Sequence[str], store: Store) -> dict[str, _Chain]:
+        """The chains of these slots, to be changed by the caller; within `store.writing()`."""
+        if store.latest() != self._seen or len(self._chains) > _KEPT:
+            self._chains.clear()
+        self._seen = None  # what is changed now is the store's only when the transaction is through
+        missing = [slot for slot in slots if (scope, slot) not in self._chains]
+        for slot, facts in store.slots(scope, missing).items():
+            self._chains[scope, slot] = _Chain(facts)
+        return {slot: self._chains.setdefault((scope, slot), _Chain(())) for slot in slots}
+
+    def keep(self, latest: tuple[int, int]) -> None:
+        """The transaction is through; `latest` is the store's as it was at its end."""
+        self._seen = latest
 
 
 class _Chain:

@@ -16,6 +16,7 @@ from mnemos.core.errors import InvalidInput, NotFound
 from mnemos.core.ids import IdGenerator
 from mnemos.text import portable
 from mnemos.text.encode.embedder import Embedder, resolve
+from mnemos.text.facts import Chains
 from mnemos.text.gate import LoopGuard
 from mnemos.text.llm import LanguageModel
 from mnemos.text.recall.search import Recall
@@ -66,6 +67,7 @@ class MemoryFile:
             raise
         self._guard = LoopGuard()
         self._write_lock = threading.RLock()
+        self._chains = Chains()
         self._closed = False
         if found is None:
             log.warning(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, overload
 
 from mnemos.core.catalogue import system
@@ -146,30 +147,35 @@ class Memory(MemoryFile):
         now = self._clock.now()
         known = self._store.keys(scope, [item.key for item in items if item.key])
         ids: list[str] = []
-        fresh: list[tuple[Record, str]] = []
+        fresh: dict[str, Item] = {}
         for item in items:
             old = known.get(item.key) if item.key else None
             echo = None if old else self._echo(scope, item)
             if old or echo:
                 ids.append(str(old or echo))
                 continue
-            record = _record(item, self._ids(), scope, now, policy)
-            fresh.append((record, item.key))
-            ids.append(record.id)
+            id = self._ids()
+            fresh[id] = item
+            ids.append(id)
             if item.key:
-                known[item.key] = record.id
-        mine = {record.id: key for record, key in fresh if key}
-        writes, stated = self._encoder.prepare(fresh, self._store, progress)
+                known[item.key] = id
+        make = partial(_record, scope=scope, now=now, policy=policy)
+        writes, stated = self._encoder.prepare(fresh, make, self._store, progress)
         if writes:
-            with self._write_lock, self._store.writing():
-                # another process may have been first with a key: then nothing is derived from ours
-                taken = self._store.keys(scope, [key for _, key in fresh if key])
-                writes = [write for write in writes if write.key not in taken]
-                ids = [taken.get(mine.get(id, ""), id) for id in ids]
-                if not writes:
-                    return ids
-                derived = derived_writes(writes, scope, self._store, self._encoder, self._ids, now, stated)
-                self._store.commit(self._operation(OperationKind.ADD, scope), [*writes, *derived])
+            with self._write_lock:
+                with self._store.writing():
+                    # another process may have been first with a key: then nothing is derived from ours
+                    taken = self._store.keys(scope, [item.key for item in fresh.values() if item.key])
+                    writes = [write for write in writes if write.key not in taken]
+                    ids = [taken.get(fresh[id].key, id) if id in fresh else id for id in ids]
+                    if not writes:
+                        return ids
+                    derived = derived_writes(
+                        writes, scope, self._store, self._encoder, self._ids, now, stated, self._chains
+                    )
+                    self._store.commit(self._operation(OperationKind.ADD, scope), [*writes, *derived])
+                    latest = self._store.latest()
+                self._chains.keep(latest)
             if self._recipe and any(write.record.kind in self._recipe.kinds for write in writes):
                 self._recipe.absorb(scope)
         return ids
@@ -473,7 +479,7 @@ def _asked(query: str) -> str:
     return text
 
 
-def _record(item: Item, id: str, scope: Scope, now: Time, policy: Policy) -> Record:
+def _record(id: str, item: Item, scope: Scope, now: Time, policy: Policy) -> Record:
     return Record(
         id=id, kind=Kind(item.kind), text=item.text, scope=scope, session=item.session, speaker=item.speaker,
         at=item.at, metadata=item.metadata, source=item.source, recorded_at=now,

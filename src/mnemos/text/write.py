@@ -163,7 +163,7 @@ class Encoder:
 
     def analyse(self, records: Sequence[Record], store: Store | None) -> list[Analysis]:
         """The index's view of each record; texts that `store` knows vectors of are not embedded again."""
-        return self._analyses(records, [_seen(r) for r in records], self._units(records, store)())
+        return self._analyses(records, [_seen(r) for r in records], self._units(_texts(records), store)())
 
     def _analyses(
         self, records: Sequence[Record], seen: Sequence[_Seen], units: Mapping[str, tuple[Unit, ...]]
@@ -172,54 +172,58 @@ class Encoder:
 
     def _units(
         self,
-        records: Sequence[Record],
+        texts: Mapping[str, str],
         store: Store | None,
         pool: Executor | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Callable[[], dict[str, tuple[Unit, ...]]]:
-        """The units of verbatim `records` by id; with a `pool`, they are embedded there until this is called."""
+        """The units of texts by their ids; with a `pool`, they are embedded there until this is called."""
         embedder = self.embedder
         if embedder is None:
             return dict
-        pieces = {r.id: [(_unit_hash(piece), piece) for piece in cut(r.text)] for r in records if r.kind in VERBATIM}
-        texts = {h: piece for parts in pieces.values() for h, piece in parts}
-        known = store.cached(self.model, list(texts)) if store else {}
-        missing = [h for h in texts if h not in known]
+        pieces = {id: [(_unit_hash(piece), piece) for piece in cut(text)] for id, text in texts.items()}
+        hashed = {h: piece for parts in pieces.values() for h, piece in parts}
+        known = store.cached(self.model, list(hashed)) if store else {}
+        missing = [h for h in hashed if h not in known]
         batches = [missing[start : start + _BATCH] for start in range(0, len(missing), _BATCH)]
-        vectors = (pool.map if pool else map)(embedder.embed, [[texts[h] for h in batch] for batch in batches])
+        vectors = (pool.map if pool else map)(embedder.embed, [[hashed[h] for h in batch] for batch in batches])
 
         def finish() -> dict[str, tuple[Unit, ...]]:
             for n, (batch, found) in enumerate(zip(batches, vectors, strict=True), 1):
                 known.update(zip(batch, found.astype(np.float16), strict=True))
                 if progress and n < len(batches):
-                    progress(len(records) * n // len(batches))
+                    progress(len(texts) * n // len(batches))
             return {id: tuple(Unit(h, known[h]) for h, _ in parts) for id, parts in pieces.items()}
 
         return finish
 
     def prepare(
-        self, fresh: Sequence[tuple[Record, str]], store: Store, progress: Callable[[int], None] | None = None
+        self,
+        fresh: Mapping[str, Item],
+        make: Callable[[str, Item], Record],
+        store: Store,
+        progress: Callable[[int], None] | None = None,
     ) -> tuple[list[Write], dict[str, list[Fact]]]:
-        """New records with their keys as writes, read and embedded; and the facts that each states, by id.
+        """New memories by id as writes, read and embedded; and the facts that each states, by id.
 
         Args:
+            make: the record of an id and an item.
             progress: called with how many of them the embedder has done, and with all at the end.
         """
-        records = [record for record, _ in fresh]
         with ExitStack() as stack:
             pool = None
             if len(fresh) > _FEW:
                 pool = ThreadPoolExecutor(1)
                 stack.callback(pool.shutdown, cancel_futures=True)
             # every text is on its way to the embedder before the first one is read
-            units = self._units(records, store, pool, progress)
-            records = [self.read(record) for record in records]
+            units = self._units({id: item.text for id, item in fresh.items()}, store, pool, progress)
+            records = [self.read(make(id, item)) for id, item in fresh.items()]
             seen = [_seen(record) for record in records]
             stated = {record.id: derive(record) for record in records}
             analyses = self._analyses(records, seen, units())
         if progress and fresh:
             progress(len(fresh))
-        return list(map(Write, records, analyses, (key for _, key in fresh))), stated
+        return list(map(Write, records, analyses, (item.key for item in fresh.values()))), stated
 
     def embed_query(self, text: str) -> NDArray[np.float32] | None:
         """[dim] of a question; None without an embedder."""
@@ -233,6 +237,11 @@ _Seen = tuple[NDArray[np.uint32], int, NDArray[np.uint32]]
 def _seen(record: Record) -> _Seen:
     names = [analyse.name_hash(canonical(name)) for name in record.data.get("entities", ())]
     return analyse.terms(record.text), _traits(record), np.array(names, np.uint32)
+
+
+def _texts(records: Sequence[Record]) -> dict[str, str]:
+    """What of `records` is embedded, by id."""
+    return {record.id: record.text for record in records if record.kind in VERBATIM}
 
 
 def cut(text: str) -> list[str]:

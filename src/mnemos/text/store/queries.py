@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -156,12 +155,10 @@ class Queries(Session):
                 "SELECT slot, body FROM records JOIN log ON log.seq=version"
                 f" WHERE records.scope=? AND slot IN ({_marks(part)}) ORDER BY records.seq"
             )
-            rows = self._rows(sql, (number, *part))
-            with translated(self.path):
-                for slot, body in rows:
-                    fact = read_fact(body)
-                    if fact.retracted_at is None:
-                        found.setdefault(slot, []).append(fact)
+            for slot, body in self._rows(sql, (number, *part)):
+                fact = self._read(body)
+                if fact.retracted_at is None:
+                    found.setdefault(slot, []).append(fact)
         return found
 
     def incoming(self, ids: Sequence[str], kinds: Sequence[EdgeKind]) -> list[tuple[str, EdgeKind, str]]:
@@ -288,13 +285,6 @@ class Queries(Session):
     def _scope_number(self, scope: Scope) -> int:
         rows = self._rows("SELECT id FROM scopes WHERE user=? AND agent=?", (scope.user, scope.agent))
         return int(rows[0][0]) if rows else -1
-
-
-@lru_cache(maxsize=16_384)
-def read_fact(body: str) -> Record:
-    """The fact of a body. Whoever adds slice after slice reads the same chains again and again: a tenth of the time of
-    ingest at 100,000 turns. `purge` empties this."""
-    return from_dict(json.loads(body))
 
 
 _OPERATION = "operations.id, operations.kind, operations.at, scopes.user, scopes.agent, operations.note"

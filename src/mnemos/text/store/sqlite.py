@@ -27,7 +27,7 @@ from mnemos.text.records import (
 )
 from mnemos.text.store.base import Unit, Write
 from mnemos.text.store.connection import translated
-from mnemos.text.store.queries import Queries, read_fact
+from mnemos.text.store.queries import Queries
 from mnemos.text.store.traces import TraceTable
 
 
@@ -174,7 +174,6 @@ class SQLiteStore(Queries, TraceTable):
 
     def purge(self) -> None:
         """Make sure that no erased byte is left in any file; after the transaction of `erase`."""
-        read_fact.cache_clear()
         # what was overwritten still lies in the write-ahead log until it is emptied, and that
         # waits for readers; they are short
         with self._lock, translated(self.path):
