@@ -188,3 +188,13 @@ def test_a_closed_store_says_so_in_every_thread(store: SQLiteStore) -> None:
     thread.join()
     assert len(failures) == 2
     assert "open it again" in str(failures[0])
+
+
+def test_facts_are_looked_up_by_an_index(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    rows = store._rows
+    monkeypatch.setattr(store, "_rows", lambda sql, values=(): asked.append((sql, values)) or rows(sql, values))
+    store.slots(Scope(), ["one", "two"])
+    sql, values = asked[-1]
+    plan = [row[3] for row in rows(f"EXPLAIN QUERY PLAN {sql}", values)]
+    assert "SEARCH records USING INDEX records_slot (scope=? AND slot=?)" in plan

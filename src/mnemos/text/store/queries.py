@@ -153,7 +153,8 @@ class Queries(Session):
         for part in _chunks(slots):
             sql = (
                 "SELECT slot, body FROM records JOIN log ON log.seq=version"
-                f" WHERE records.scope=? AND slot IN ({_marks(part)}) ORDER BY records.seq"
+                # said to be none of those without a slot, which the index leaves out: else it cannot be used
+                f" WHERE records.scope=? AND slot IN ({_marks(part)}) AND slot != '' ORDER BY records.seq"
             )
             for slot, body in self._rows(sql, (number, *part)):
                 fact = self._read(body)
