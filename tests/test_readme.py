@@ -23,7 +23,7 @@ def test_the_snippet_answers_what_its_comments_say(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
     claims = re.findall(r"^    (mem\.ask\(.*?\)\.text)\s+# ('.*')$", code, re.M)
-    assert len(claims) == 4
+    assert len(claims) == 5
     checks = "".join(f"    assert {call} == {ast.literal_eval(said)!r}, {call}\n" for call, said in claims)
     before, after = code.split("    hit = mem.search")
     exec(before + checks + "    hit = mem.search" + after + "    assert receipt.verified\n", {})
