@@ -40,7 +40,8 @@ _DAY, _ON_THE_DAY = 86400.0, 2.0
 first three hits of 91 % without, of all with it; LoCoMo: MRR +.002, recall unchanged.)"""
 _STATED = 6.0
 """Log odds of what states a fact that the question rests on. (Two hundred people who moved, all in one memory: what
-tells the present town is the first hit of none without it, of a quarter with 2, of all with 6.)"""
+tells the present town is the first hit of all, see the claim `agent_memory_peers`; in trials of none without it, of a
+quarter with 2.)"""
 _QUOTED = 6
 """Words that a reason quotes of a hit beside it."""
 
