@@ -45,7 +45,7 @@ class Moneta(_Miras):
 
     def __init__(self, dim: int, heads: int = 4, chunk: int = 16) -> None:
         # beyond an error of 1 the loss goes on as a straight line: r^2 of an outlier would throw the memory out
-        super().__init__(dim, heads, chunk, Lp(3.0, clip=1.0), Lq(4.0), step_max=0.01)
+        super().__init__(dim, heads, chunk, Lp(3.0, clip=1.0), Lq(4.0), step_max=0.03)
 
 
 @system(
@@ -72,9 +72,10 @@ class Yaad(_Miras):
     """
 
     def __init__(self, dim: int, heads: int = 4, chunk: int = 16) -> None:
-        # a steep sign and a long step make each write overshoot: at kappa 10 and 0.1 the gradient through a sequence
-        # grows a thousandfold, and a byte language model is left at 3.6 nats where this one has reached 2.3
-        super().__init__(dim, heads, chunk, HuberMixture(kappa=1.0), Decay(), step_max=0.03)
+        # a steep sign makes each write overshoot: at kappa 10 the gradient through a sequence grows a thousandfold.
+        # The threshold starts at an error of 1 per channel: below it every token would pull by the sign of its error
+        objective = HuberMixture(delta=(dim // heads) ** 0.5, kappa=1.0)
+        super().__init__(dim, heads, chunk, objective, Decay(), step_max=0.1)
 
 
 class Memora(_Miras):
@@ -89,7 +90,7 @@ class Memora(_Miras):
     """
 
     def __init__(self, dim: int, heads: int = 4, chunk: int = 16) -> None:
-        super().__init__(dim, heads, chunk, L2(), KLSimplex(), step_max=1.0)
+        super().__init__(dim, heads, chunk, L2(), KLSimplex(), step_max=0.2)
         # logits of unit variance: smaller ones make all units nearly equal, and the LayerNorm magnifies rounding
         for weight in self.memory.memory.weights:
             nn.init.normal_(weight)

@@ -106,7 +106,9 @@ class NeuralMemory(nn.Module):
 class MemoryMixer(Mixer):
     """A neural memory between projections and a gated output: the block that most test-time memories are.
 
-    q, k, v by linear maps, a short convolution and SiLU, unit q and k; the memory; RMS norm, gate, linear map.
+    q, k, v by linear maps, a short convolution and SiLU, unit q and k, and v of unit mean square if the memory's
+    network ends in a LayerNorm; the memory; RMS norm, logistic gate, linear map. The size of the values is ours: with
+    values as they come, or with a SiLU gate, no deep memory had learned MQAR in 1,000 steps.
 
     Args:
         dim: D.
@@ -118,8 +120,10 @@ class MemoryMixer(Mixer):
         super().__init__(dim, **settings)
         inner = memory.memory
         self.memory = memory
-        self.projections = Projections(dim, inner.heads, inner.key_dim, inner.value_dim)
-        self.output = GatedOutput(dim, inner.heads, inner.value_dim)
+        self.projections = Projections(
+            dim, inner.heads, inner.key_dim, inner.value_dim, unit_values=inner.structure.norm
+        )
+        self.output = GatedOutput(dim, inner.heads, inner.value_dim, gate="sigmoid")
 
     def start(self, batch: int, like: Tensor) -> Parts:
         """The convolution's tail and the memory's state."""

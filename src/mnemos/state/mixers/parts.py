@@ -5,6 +5,8 @@ Axes: B batch, T time, D model width, H heads, K and V widths of keys and values
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -47,11 +49,31 @@ class Projections(nn.Module):
     """q, k, v of H heads from x: linear, short convolution, SiLU, unit length for q and k.
 
     One matrix and one convolution make all three; the parts can still be told apart by `split`.
+
+    Args:
+        dim: D.
+        heads: H.
+        key_dim: K.
+        value_dim: V.
+        conv: width of the convolution along time.
+        unit: whether q and k get unit length.
+        unit_values: whether v gets a mean square of 1, the size of what a network that ends in a LayerNorm can say.
     """
 
-    def __init__(self, dim: int, heads: int, key_dim: int, value_dim: int, *, conv: int = 4, unit: bool = True) -> None:
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        key_dim: int,
+        value_dim: int,
+        *,
+        conv: int = 4,
+        unit: bool = True,
+        unit_values: bool = False,
+    ) -> None:
         super().__init__()
-        self.heads, self.key_dim, self.value_dim, self.unit = heads, key_dim, value_dim, unit
+        self.heads, self.key_dim, self.value_dim = heads, key_dim, value_dim
+        self.unit, self.unit_values = unit, unit_values
         self.split = (heads * key_dim, heads * key_dim, heads * value_dim)
         self.linear = nn.Linear(dim, sum(self.split), bias=False)
         self.conv = ShortConv(sum(self.split), conv)
@@ -64,22 +86,32 @@ class Projections(nn.Module):
         """x [B, T, D] to q, k [B, T, H, K], v [B, T, H, V] and the new tail."""
         mixed, tail = self.conv(self.linear(x), tail)
         q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in mixed.split(self.split, dim=-1))
+        v = F.rms_norm(v, v.shape[-1:], eps=1e-6) if self.unit_values else v
         return (l2norm(q), l2norm(k), v, tail) if self.unit else (q, k, v, tail)
 
 
 class GatedOutput(nn.Module):
-    """Heads back to the model's width: RMS norm per head, times a gate of x, then linear.
+    """Heads back to the model's width: RMS norm per head, times a gate of x, then linear: y = W_o (norm(o) * g(W_g x)).
 
-    y = W_o (norm(o) * SiLU(W_g x)), the output of Mamba-2, GDN and MoM.
+    Args:
+        dim: D.
+        heads: H.
+        value_dim: V.
+        gate: g. "silu" is that of Mamba-2, GDN and MoM, "sigmoid" that of MIRAS: half open at first, where SiLU is near
+            0 with either sign, so that a memory is heard before the gate has learned.
+        eps: of the norm.
     """
 
-    def __init__(self, dim: int, heads: int, value_dim: int, *, eps: float = 1e-5) -> None:
+    def __init__(
+        self, dim: int, heads: int, value_dim: int, *, gate: Literal["silu", "sigmoid"] = "silu", eps: float = 1e-5
+    ) -> None:
         super().__init__()
+        self.squash = F.silu if gate == "silu" else torch.sigmoid
         self.norm = nn.RMSNorm(value_dim, eps=eps)
         self.gate = nn.Linear(dim, heads * value_dim, bias=False)
         self.linear = nn.Linear(heads * value_dim, dim, bias=False)
 
     def forward(self, o: Tensor, x: Tensor) -> Tensor:
         """o [B, T, H, V] and the block's input x [B, T, D] to y [B, T, D]."""
-        y: Tensor = self.linear(self.norm(o.to(x.dtype)).flatten(-2) * F.silu(self.gate(x)))
+        y: Tensor = self.linear(self.norm(o.to(x.dtype)).flatten(-2) * self.squash(self.gate(x)))
         return y
