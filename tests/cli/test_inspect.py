@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -80,10 +81,15 @@ def test_systems_prints_the_catalogue_with_the_four_choices(run: Run) -> None:
 def bench(monkeypatch: pytest.MonkeyPatch) -> None:
     """One task and two claims, in place of those that take minutes."""
 
-    @runner.task("tiny", summary="Counts", options=runner.TaskOptions, plot=("system", "count"))
-    def tiny(options: runner.TaskOptions, progress: runner.Progress) -> Result:
+    @dataclass(frozen=True, kw_only=True)
+    class Options(runner.TaskOptions):
+        keep: tuple[str, ...] = ()
+
+    @runner.task("tiny", summary="Counts", options=Options, plot=("system", "count"))
+    def tiny(options: Options, progress: runner.Progress) -> Result:
         progress("counting", 1, 1)
-        return Result(name="tiny", measures={"count": float(options.seed)}, seeds=(options.seed,))
+        measures = {"count": float(options.seed)} | dict.fromkeys(options.keep, 1.0)
+        return Result(name="tiny", measures=measures, seeds=(options.seed,))
 
     class Claims:
         SYSTEM = "good"
@@ -113,7 +119,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("bench")
 def test_bench_lists_and_runs_a_task_with_its_options(run: Run, home: Path) -> None:
-    assert run("bench", "--list", "--json").data == [{"task": "tiny", "summary": "Counts", "options": ["seed"]}]
+    assert run("bench", "--list", "--json").data == [{"task": "tiny", "summary": "Counts", "options": ["seed", "keep"]}]
     assert "Counts" in run("bench").out
     done = run("bench", "tiny", "--seed", "7", "--results", "kept", "--json")
     assert done.data[0]["measures"] == {"count": 7.0}
@@ -123,7 +129,16 @@ def test_bench_lists_and_runs_a_task_with_its_options(run: Run, home: Path) -> N
 
 
 @pytest.mark.usefixtures("bench")
-@pytest.mark.parametrize("words", [["--seed", "many"], ["--sead=1"], ["--seed"], ["--seed", "--sead"], ["seed"]])
+def test_a_list_given_in_parts_is_one_list(run: Run) -> None:
+    done = run("bench", "tiny", "--keep", "a,b", "--keep=c", "--json")
+    assert done.data[0]["measures"].keys() == {"count", "a", "b", "c"}
+
+
+@pytest.mark.usefixtures("bench")
+@pytest.mark.parametrize(
+    "words",
+    [["--seed", "many"], ["--sead=1"], ["--seed"], ["--seed", "--sead"], ["seed"], ["--seed", "1", "--seed", "2"]],
+)
 def test_bench_refuses_an_option_that_cannot_be(run: Run, words: list[str]) -> None:
     assert run("bench", "tiny", *words).code == 2
 

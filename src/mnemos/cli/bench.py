@@ -138,9 +138,9 @@ def _list_tasks(as_json: bool) -> None:
         _print_names([], "tasks")
 
 
-def _named(words: list[str]) -> dict[str, str]:
-    """{"a": "b", "c": "d"} of ["--a", "b", "--c=d"]."""
-    found: dict[str, str] = {}
+def _named(words: list[str]) -> dict[str, list[str]]:
+    """{"a": ["b", "d"]} of ["--a", "b", "--a=d"]."""
+    found: dict[str, list[str]] = {}
     rest = iter(words)
     for word in rest:
         name, equals, value = word.removeprefix("--").partition("=")
@@ -148,21 +148,25 @@ def _named(words: list[str]) -> dict[str, str]:
             raise InvalidInput(f"{word!r} is no option of the task: write --NAME VALUE")
         if (not equals and (value := next(rest, "")).startswith("--")) or (not equals and not value):
             raise InvalidInput(f"--{name} has no value: write --{name} VALUE")
-        found[name.replace("-", "_")] = value
+        found.setdefault(name.replace("-", "_"), []).append(value)
     return found
 
 
-def _options(known: type[TaskOptions], given: dict[str, str]) -> dict[str, Any]:
+def _options(known: type[TaskOptions], given: dict[str, list[str]]) -> dict[str, Any]:
     """`given` in the types of the task's options; the runner refuses unknown names."""
     from pydantic import TypeAdapter, ValidationError
 
     hints = get_type_hints(known)
     options: dict[str, Any] = {}
-    for name, text in given.items():
+    for name, texts in given.items():
+        text = ",".join(texts)
+        many = get_origin(hints.get(name)) in (tuple, list)
+        if len(texts) > 1 and not many:
+            raise InvalidInput(f"--{name} is given {len(texts)} times, and takes one value")
         if name not in hints:
             options[name] = text
             continue
-        value: Any = text.split(",") if get_origin(hints[name]) in (tuple, list) else text
+        value: Any = text.split(",") if many else text
         try:
             options[name] = TypeAdapter(hints[name]).validate_python(value)
         except ValidationError as why:

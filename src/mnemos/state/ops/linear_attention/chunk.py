@@ -75,16 +75,20 @@ class DecayedShares(torch.autograd.Function):
         for half in _halves(q.shape[1]):
             read, write = _reads_and_writes(q, k, into, onward, half)
             corner = _corner(grad, half).reshape(-1, half, half)
-            for whole, part, decay, side in ((dq, corner @ write, into, 1), (dk, corner.mT @ read, onward, 0)):
+            times = torch.bmm if half > 1 else torch.mul  # many products of a number and a row
+            for whole, part, decay, side in (
+                (dq, times(corner, write), into, 1),
+                (dk, times(corner.mT, read), onward, 0),
+            ):
                 factor = _split(decay, half)[:, :, side]
                 _split(whole, half)[:, :, side].addcmul_(part.view(factor.shape), factor)
             _join(into, onward, half)
-        from_later = q * dq - k * dk + d_into.flatten(0, 1) * into
+        from_later = (q * dq).addcmul_(k, dk, value=-1).addcmul_(d_into.flatten(0, 1), into)
         dg = from_later.flip(1).cumsum(1).flip(1)
         dg[:, 1:] += (d_onward.flatten(0, 1) * onward)[:, :-1].cumsum(1)
         own = grad.flatten(0, 1).diagonal(dim1=1, dim2=2)[..., None]  # has no decay, so it comes after dg
         shape = ctx.saved_tensors[0].shape
-        return (dq + own * k).view(shape), (dk + own * q).view(shape), dg.view(shape)
+        return dq.addcmul_(own, k).view(shape), dk.addcmul_(own, q).view(shape), dg.view(shape)
 
 
 def _halves(size: int) -> list[int]:
