@@ -108,8 +108,8 @@ class MemoryMixer(Mixer):
 
     q, k, v by linear maps, a short convolution and SiLU, unit q and k, and v of unit mean square if the memory's
     network ends in a LayerNorm; the memory; RMS norm, logistic gate, linear map. The size of the values is ours.
-    Behind a SiLU gate none of them learned MQAR in 1,000 steps; with values as they come Titans did so later, Yaad and
-    Moneta not in 500.
+    Behind a SiLU gate none of Titans, Yaad, Moneta and Memora learned MQAR in 1,000 steps; with values as they come
+    Titans did so later, Yaad and Moneta not in 500.
 
     Args:
         dim: D.
