@@ -73,7 +73,7 @@ class Yaad(_Miras):
 
     def __init__(self, dim: int, heads: int = 4, chunk: int = 16) -> None:
         # a steep sign makes each write overshoot: at kappa 10 the gradient through a sequence grows a thousandfold.
-        # The threshold starts at an error of 1 per channel: below it every token would pull by the sign of its error
+        # The threshold starts at an error of 1 per channel: were it lower, every token would pull by its sign alone
         objective = HuberMixture(delta=(dim // heads) ** 0.5, kappa=1.0)
         super().__init__(dim, heads, chunk, objective, Decay(), step_max=0.1)
 
