@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mnemos.core.errors import InvalidInput
-from mnemos.state.structure import MLP, GatedMLP, Matrix, Network, Pairs, Vector
+from mnemos.state.structure import MLP, GatedMLP, Matrix, Network, Pairs, Vector, random_weights
 
 K = V = 4
 STRUCTURES: list[Network] = [Matrix(), Vector(), MLP(), MLP(depth=1), MLP(depth=3, expansion=2), GatedMLP()]
@@ -69,3 +69,15 @@ def test_what_cannot_be_built_is_refused() -> None:
         MLP(depth=0)
     with pytest.raises(InvalidInput, match=r"expansion = 1\.5"):
         GatedMLP(expansion=1.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("structure", [MLP(), MLP(depth=3), GatedMLP()], ids=str)
+@pytest.mark.parametrize("width", [4, 256])
+def test_unit_keys_of_any_width_give_hidden_units_of_unit_variance(structure: MLP | GatedMLP, width: int) -> None:
+    torch.manual_seed(0)
+    weights = random_weights(structure, 8, width, width)
+    keys = F.normalize(torch.randn(64, width), dim=-1)
+    for weight in weights[: structure.lifting]:
+        torch.testing.assert_close((keys @ weight).std(), torch.tensor(1.0), rtol=0.15, atol=0.0)
+    for weight in weights[structure.lifting :]:
+        torch.testing.assert_close(weight.std(), torch.tensor(weight.shape[1] ** -0.5), rtol=0.15, atol=0.0)

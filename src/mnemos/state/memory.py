@@ -38,7 +38,7 @@ from mnemos.state.rule import (
     Rule,
     check_choices,
 )
-from mnemos.state.structure import MLP, Matrix, Network, Structure, Vector
+from mnemos.state.structure import MLP, Matrix, Network, Structure, Vector, random_weights
 from mnemos.state.value import State
 
 
@@ -92,10 +92,8 @@ class Memory(nn.Module):
         self._window = rule.window if isinstance(rule, GradientDescent | Momentum) else 1
         self._steps = rule.steps if isinstance(rule, MultiStep) else 1
         still = isinstance(structure, Matrix | Vector) and isinstance(retention, NoRetention | Decay | SoftThreshold)
-        self.weights = nn.ParameterList(
-            torch.zeros(heads, i, o) if still else torch.randn(heads, i, o) * i**-0.5
-            for i, o in structure.shapes(key_dim, self.value_dim)
-        )
+        weights = random_weights(structure, heads, key_dim, self.value_dim)
+        self.weights = nn.ParameterList(torch.zeros_like(w) if still else w for w in weights)
         """W_0 [H, I, O] per matrix, before the retention's link. Zero where nothing needs to break a symmetry."""
         self.gain = nn.Parameter(torch.ones(heads, self.value_dim)) if structure.norm else None
 

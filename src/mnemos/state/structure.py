@@ -31,6 +31,7 @@ class Matrix:
     """M(k) = k W: the state of every linear recurrent model. Holds at most K independent pairs."""
 
     norm: ClassVar[bool] = False
+    lifting: ClassVar[int] = 0
 
     def shapes(self, key_dim: int, value_dim: int) -> list[tuple[int, int]]:
         """(I, O) of each adapted matrix."""
@@ -46,6 +47,7 @@ class Vector:
     """M(k) = w: one slot that answers every key with the same value, such as a running mean of the values."""
 
     norm: ClassVar[bool] = False
+    lifting: ClassVar[int] = 0
 
     def shapes(self, key_dim: int, value_dim: int) -> list[tuple[int, int]]:
         """(I, O) of each adapted matrix."""
@@ -76,6 +78,11 @@ class MLP:
     def __post_init__(self) -> None:
         _at_least_one(self.depth, "depth")
         _at_least_one(self.expansion, "expansion")
+
+    @property
+    def lifting(self) -> int:
+        """How many of the first matrices make hidden units of the key."""
+        return min(self.depth - 1, 1)
 
     def shapes(self, key_dim: int, value_dim: int) -> list[tuple[int, int]]:
         """(I, O) of each adapted matrix."""
@@ -112,6 +119,8 @@ class GatedMLP:
     """Adds the key to the prediction; needs K = V."""
     norm: bool = False
     """LayerNorm over the last matrix's output."""
+    lifting: ClassVar[int] = 2
+    """How many of the first matrices make hidden units of the key."""
 
     def __post_init__(self) -> None:
         _at_least_one(self.expansion, "expansion")
@@ -133,10 +142,22 @@ class Pairs:
     """All keys and values, kept as they are: the structure of attention. Grows with every token; has no weights."""
 
     norm: ClassVar[bool] = False
+    lifting: ClassVar[int] = 0
 
     def shapes(self, key_dim: int, value_dim: int) -> list[tuple[int, int]]:
         """No matrices are adapted."""
         return []
+
+
+def random_weights(structure: Structure, heads: int, key_dim: int, value_dim: int) -> list[Tensor]:
+    """[H, I, O] for each matrix: units of unit variance, hidden ones given keys of unit length.
+
+    Keys of a sequence model have unit length, not unit variance. Drawn as for the latter, hidden units are near 0,
+    where gelu is a straight line, and a LayerNorm behind them magnifies every write.
+    """
+    shapes = structure.shapes(key_dim, value_dim)
+    stds = [1.0 if number < structure.lifting else i**-0.5 for number, (i, _) in enumerate(shapes)]
+    return [torch.randn(heads, *shape) * std for shape, std in zip(shapes, stds, strict=True)]
 
 
 Network = Matrix | Vector | MLP | GatedMLP

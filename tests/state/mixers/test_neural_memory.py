@@ -5,6 +5,7 @@ import torch
 
 from mnemos.state.mixers.miras import Memora, Moneta, Yaad
 from mnemos.state.mixers.neural_memory import MemoryMixer
+from mnemos.state.mixers.parts import keep_biases
 from mnemos.state.mixers.titans import Titans
 
 
@@ -32,3 +33,14 @@ def test_a_token_that_says_nothing_to_the_gate_leaves_it_half_open() -> None:
     o = torch.randn(1, 3, 2, 8)
     half_open = output.linear(output.norm(o).flatten(-2) / 2)
     torch.testing.assert_close(output(o, torch.zeros(1, 3, 16)), half_open)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 7])
+def test_heads_start_with_horizons_of_their_own_between_a_sentence_and_a_chapter(heads: int) -> None:
+    memory = Titans(8 * heads, heads).memory
+    at = memory.names.index("keep") * heads
+    biases = memory.linear.bias[at : at + heads]
+    torch.testing.assert_close(biases, keep_biases(heads))
+    horizons = 1 / biases.neg().sigmoid()  # tokens after which 1 / e is left
+    assert 50 < horizons.min() <= horizons.max() < 3000
+    assert horizons.unique().numel() == heads

@@ -108,3 +108,12 @@ def test_heads_that_do_not_divide_the_width_are_refused() -> None:
 def test_a_context_needs_an_even_width_per_head() -> None:
     with pytest.raises(InvalidInput, match="even"):
         TitansMAC(6, 2)
+
+
+def test_a_layer_whose_memory_is_silent_is_attention_over_its_input() -> None:
+    torch.manual_seed(4)
+    mixer = TitansMAL(8, 2, chunk=4, window=3, persistent=0)
+    with torch.no_grad():
+        mixer.memory.output.linear.weight.zero_()
+    x = torch.randn(2, 9, 8)
+    torch.testing.assert_close(mixer(x)[0], mixer.attention(mixer.norm(x))[0])

@@ -114,7 +114,7 @@ def omega_layer(dim: int, heads: int, window: int, lifted: bool) -> OmegaMixer:
     made, width = OmegaNet(dim, heads, window), dim // heads
     hidden = made.lift.features * (made.lift.features + width) // (2 * width)
     structure, rule = MLP(expansion=hidden // width, residual=False), GradientDescent(window=window)
-    return OmegaMixer(dim, heads, structure, L2(), rule, 32, 1, width, 0.8 / window, window=window)
+    return OmegaMixer(dim, heads, structure, L2(), rule, 32, 1, width, 0.08 / window, window=window)
 
 
 LAYERS: dict[str, Callable[[int, int], OmegaMixer]] = {

@@ -15,7 +15,10 @@ from mnemos.core.errors import InvalidInput
 from mnemos.state.mixers.registry import check_mixer_name, make_mixer, mixer_names
 
 _WINDOW = 16
-"""Of the sliding-window attention, so that its ceiling says something at short lengths."""
+"""Tokens that every attention with an edge sees. With the usual 64 it would see all of a short task, and what stands
+beside it, a memory or nothing, would not matter."""
+_EDGES = {"swa": "window", "titans-mac": "segment", "titans-mag": "window", "titans-mal": "window"}
+"""Mixer to the setting of its attention's edge."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +70,7 @@ def recall(options: RecallOptions, progress: Progress) -> Result:
     kept = Kept(Result(name="recall", measures={}, config=config, seeds=[options.seed]), options.keep)
     for done, name in enumerate(names):
         progress(name, done, len(names))
-        settings = {"window": _WINDOW} if name == "swa" else {}
+        settings = {_EDGES[name]: _WINDOW} if name in _EDGES else {}
         told = partial(_told, progress, name, done, len(names))
         make = partial(make_mixer, name, options.dim, options.heads, **settings)
         kept.make(name, partial(train_recall, chosen, make, training, told))

@@ -22,7 +22,7 @@ from mnemos.state.features import Polynomial
 from mnemos.state.memory import Memory
 from mnemos.state.mixers.base import Mixer, Parts
 from mnemos.state.mixers.neural_memory import NeuralMemory
-from mnemos.state.mixers.parts import GatedOutput, Projections, l2norm
+from mnemos.state.mixers.parts import GatedOutput, Projections, keep_biases, l2norm
 from mnemos.state.objective import L2, Objective
 from mnemos.state.objective import Dot as DotProduct
 from mnemos.state.ops.kernel_delta import KernelState, kernel_delta
@@ -46,6 +46,9 @@ class Lift(nn.Module):
         self.narrow = nn.Parameter(torch.randn(heads, key_dim, width) * key_dim**-0.5) if width and degree > 1 else None
         self.polynomial = Polynomial(width or key_dim, degree) if degree > 1 else None
         self.features = self.polynomial.features if self.polynomial else key_dim
+        if self.polynomial is not None:
+            with torch.no_grad():
+                self.polynomial.roots[0] = 0  # of the constant, whose weight 1 gives any two keys a cosine of 0.4
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, H, K] to [B, T, H, features] of unit length."""
@@ -78,7 +81,7 @@ class OmegaMixer(Mixer):
     ) -> None:
         super().__init__(dim, heads=heads, chunk=chunk, degree=degree, width=width, **settings)
         self.residual = isinstance(structure, MLP | GatedMLP)
-        self.projections = Projections(dim, heads, dim // heads, dim // heads)
+        self.projections = Projections(dim, heads, dim // heads, dim // heads, unit_values=structure.norm)
         self.lift = Lift(heads, dim // heads, width, degree)
         memory = Memory(
             structure,
@@ -123,7 +126,7 @@ class OmegaNet(OmegaMixer):
         # lifted keys are wide already: the hidden layer takes their width, plain keys four times theirs
         structure = MLP(expansion=1 if degree > 1 else 4, residual=False)
         rule = GradientDescent(window=window)
-        super().__init__(dim, heads, structure, L2(), rule, chunk, degree, width, 0.8 / window, window=window)
+        super().__init__(dim, heads, structure, L2(), rule, chunk, degree, width, 0.08 / window, window=window)
 
 
 @system(
@@ -207,7 +210,7 @@ class Dot(Mixer):
         self.gates = nn.Linear(dim, heads * (1 + window))
         nn.init.normal_(self.gates.weight, std=0.02)
         with torch.no_grad():
-            self.gates.bias.copy_(torch.tensor([4.0] + [0.0] * window).repeat_interleave(heads))
+            self.gates.bias.copy_(F.pad(keep_biases(heads), (0, heads * window)))
         self.output = GatedOutput(dim, heads, dim // heads)
 
     def start(self, batch: int, like: Tensor) -> Parts:

@@ -69,6 +69,7 @@ class MemoryAsContext(Mixer):
         self.store_conv = ShortConv(2 * dim)
         self.attend = nn.Linear(dim, 3 * dim, bias=False)
         self.recalled = nn.Linear(dim, 2 * dim, bias=False)
+        self.unit_values = memory.memory.structure.norm
         self.norm = nn.RMSNorm(dim)
         self.gate = nn.Linear(dim, dim)
         self.out = nn.Linear(dim, dim, bias=False)
@@ -103,6 +104,7 @@ class MemoryAsContext(Mixer):
         a, cache = self._attention(x, recall, parts, place)
         stored, store = self.store_conv(self.store(a), parts["store"])
         k, v = (self._split(one) for one in stored.chunk(2, dim=-1))
+        v = F.rms_norm(v, v.shape[-1:], eps=1e-6) if self.unit_values else v
         q = l2norm(self._split(a))
         o, memory = self.memory(a, q, l2norm(k), v, parts["memory"])
         if self.mode == "paper":
@@ -180,7 +182,10 @@ class MemoryAsGate(Mixer):
 
 
 class MemoryAsLayer(Mixer):
-    """MAL: sliding-window attention over the memory's output; the paper's weakest composition by its own verdict.
+    """MAL: sliding-window attention over h = x + memory(x); the paper's weakest composition by its own verdict.
+
+    y = memory(x) + attention(norm(h)), so that x + y is h + attention(norm(h)): "in all blocks" the paper has residual
+    connections. An attention that sees the memory's output alone learned nothing of MQAR in 1,000 steps.
 
     Args:
         memory: any mixer of width D.
@@ -201,14 +206,14 @@ class MemoryAsLayer(Mixer):
         y, memory = _after(self.memory, self.persistent, batch, like)
         attention = self.attention.init_state(batch, like)
         if y.shape[1]:
-            _, attention = self.attention(self.norm(y), attention)
+            _, attention = self.attention(self.norm(self.persistent.to(y) + y), attention)
         return {"memory": memory, "attention": attention}
 
     def mix(self, x: Tensor, parts: Parts, tokens: int) -> tuple[Tensor, Parts]:
         """The memory over x, then the attention over it."""
-        y, memory = self.memory(x, parts["memory"])
-        y, attention = self.attention(self.norm(y), parts["attention"])
-        return y, {"memory": memory, "attention": attention}
+        remembered, memory = self.memory(x, parts["memory"])
+        attended, attention = self.attention(self.norm(x + remembered), parts["attention"])
+        return remembered + attended, {"memory": memory, "attention": attention}
 
 
 def _vectors(count: int, dim: int) -> Tensor:

@@ -75,7 +75,7 @@ class Yaad(_Miras):
         # a steep sign makes each write overshoot: at kappa 10 the gradient through a sequence grows a thousandfold.
         # The threshold starts at an error of 1 per channel: were it lower, every token would pull by its sign alone
         objective = HuberMixture(delta=(dim // heads) ** 0.5, kappa=1.0)
-        super().__init__(dim, heads, chunk, objective, Decay(), step_max=0.1)
+        super().__init__(dim, heads, chunk, objective, Decay(), step_max=0.05)
 
 
 class Memora(_Miras):

@@ -50,7 +50,7 @@ def titans_memory(
         chunk=chunk if deep else 1,
     )
     # the gradient of a squared error is 2 r: a step of 1/2 on a unit key replaces its value
-    return NeuralMemory(dim, memory, step_max=0.1 if deep else 1.0)
+    return NeuralMemory(dim, memory, step_max=0.025 if deep else 1.0)
 
 
 @system(
