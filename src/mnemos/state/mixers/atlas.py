@@ -63,7 +63,8 @@ class OmegaMixer(Mixer):
     """A memory on lifted keys. An MLP adds the unlifted key to its prediction: it learns v - k and answers o + q.
 
     The MLPs end in a LayerNorm, as those of MIRAS do: the paper normalises at chunk ends and does not say how, and
-    without any norm a trained OmegaNet left the finite numbers within a thousand tokens of random bytes.
+    without any norm a trained OmegaNet left the finite numbers within a thousand tokens of random bytes. With them come
+    MIRAS' logistic gate and values of unit mean square, as in `MemoryMixer`.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class OmegaMixer(Mixer):
             chunk=chunk,
         )
         self.memory = NeuralMemory(dim, memory, step_max=step_max)
-        self.output = GatedOutput(dim, heads, dim // heads)
+        self.output = GatedOutput(dim, heads, dim // heads, gate="sigmoid" if self.residual else "silu")
 
     def start(self, batch: int, like: Tensor) -> Parts:
         """The convolution's tail and the memory's state."""
