@@ -46,9 +46,6 @@ class Lift(nn.Module):
         self.narrow = nn.Parameter(torch.randn(heads, key_dim, width) * key_dim**-0.5) if width and degree > 1 else None
         self.polynomial = Polynomial(width or key_dim, degree) if degree > 1 else None
         self.features = self.polynomial.features if self.polynomial else key_dim
-        if self.polynomial is not None:
-            with torch.no_grad():
-                self.polynomial.roots[0] = 0  # of the constant, whose weight 1 gives any two keys a cosine of 0.4
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, H, K] to [B, T, H, features] of unit length."""

@@ -185,7 +185,7 @@ class MemoryAsLayer(Mixer):
     """MAL: sliding-window attention over h = x + memory(x); the paper's weakest composition by its own verdict.
 
     y = memory(x) + attention(norm(h)), so that x + y is h + attention(norm(h)): "in all blocks" the paper has residual
-    connections. An attention that sees the memory's output alone learned nothing of MQAR in 1,000 steps.
+    connections. With an attention that sees the memory's output alone, Titans did not learn MQAR in 1,000 steps.
 
     Args:
         memory: any mixer of width D.
