@@ -65,19 +65,19 @@ _OUTPUTS = {"o", "out", "output", "wo", "o_proj", "out_proj"}
 
 
 def _outputs(mixer: nn.Module) -> list[nn.Linear]:
-    """The linear layers that a mixer ends in; in one made of mixers and without its own, those of the last."""
+    """The linear layers that a mixer ends in; in one made of mixers and without its own, those of all of them."""
     found: list[nn.Linear] = []
-    inner: list[nn.Module] = []
+    inner: list[nn.Linear] = []
     for name, part in mixer.named_children():
         if isinstance(part, Mixer):
-            inner.append(part)
+            inner += _outputs(part)
         elif isinstance(part, GatedOutput):
             found.append(part.linear)
         elif isinstance(part, nn.Linear) and name in _OUTPUTS:
             found.append(part)
         else:
             found += _outputs(part)
-    return found if found or not inner else _outputs(inner[-1])
+    return found or inner
 
 
 __all__ = ["ChannelMixer", "MnemosBlock"]
