@@ -28,7 +28,7 @@ from mnemos.bench.runner import Progress
 from mnemos.state.features import Polynomial
 from mnemos.state.gates import Gates
 from mnemos.state.memory import Memory
-from mnemos.state.mixers.atlas import OmegaMixer, OmegaNet
+from mnemos.state.mixers.atlas import OMEGA_STEP, OmegaMixer, OmegaNet
 from mnemos.state.objective import L2
 from mnemos.state.retention import NoRetention
 from mnemos.state.rule import GradientDescent
@@ -114,7 +114,7 @@ def omega_layer(dim: int, heads: int, window: int, lifted: bool) -> OmegaMixer:
     made, width = OmegaNet(dim, heads, window), dim // heads
     hidden = made.lift.features * (made.lift.features + width) // (2 * width)
     structure, rule = MLP(expansion=hidden // width, residual=False), GradientDescent(window=window)
-    return OmegaMixer(dim, heads, structure, L2(), rule, 32, 1, width, 0.08 / window, window=window)
+    return OmegaMixer(dim, heads, structure, L2(), rule, 32, 1, width, OMEGA_STEP / window, window=window)
 
 
 LAYERS: dict[str, Callable[[int, int], OmegaMixer]] = {

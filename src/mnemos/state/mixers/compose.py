@@ -16,7 +16,7 @@ from mnemos.core.errors import InvalidInput
 from mnemos.state.mixers.attention import Pairs, SlidingWindowAttention
 from mnemos.state.mixers.base import Mixer, Parts
 from mnemos.state.mixers.neural_memory import NeuralMemory
-from mnemos.state.mixers.parts import ShortConv, l2norm
+from mnemos.state.mixers.parts import ShortConv, l2norm, unit_square
 from mnemos.state.ops.rotary import rotary
 from mnemos.state.ops.softmax_attention import softmax_attention
 from mnemos.state.value import State
@@ -69,7 +69,6 @@ class MemoryAsContext(Mixer):
         self.store_conv = ShortConv(2 * dim)
         self.attend = nn.Linear(dim, 3 * dim, bias=False)
         self.recalled = nn.Linear(dim, 2 * dim, bias=False)
-        self.unit_values = memory.memory.structure.norm
         self.norm = nn.RMSNorm(dim)
         self.gate = nn.Linear(dim, dim)
         self.out = nn.Linear(dim, dim, bias=False)
@@ -104,7 +103,7 @@ class MemoryAsContext(Mixer):
         a, cache = self._attention(x, recall, parts, place)
         stored, store = self.store_conv(self.store(a), parts["store"])
         k, v = (self._split(one) for one in stored.chunk(2, dim=-1))
-        v = F.rms_norm(v, v.shape[-1:], eps=1e-6) if self.unit_values else v
+        v = unit_square(v) if self.memory.memory.structure.norm else v
         q = l2norm(self._split(a))
         o, memory = self.memory(a, q, l2norm(k), v, parts["memory"])
         if self.mode == "paper":

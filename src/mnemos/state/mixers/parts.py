@@ -19,6 +19,11 @@ def l2norm(x: Tensor, eps: float = 1e-6) -> Tensor:
     return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + eps)
 
 
+def unit_square(x: Tensor) -> Tensor:
+    """x scaled to a mean square of 1 along its last axis, the size of what a LayerNorm gives out."""
+    return F.rms_norm(x, x.shape[-1:], eps=1e-6)
+
+
 def keep_biases(heads: int) -> Tensor:
     """[H] biases of keep gates, 4 + 4 (h + 1/2) / H: heads that start by forgetting within some 60 to 3,000 tokens.
 
@@ -95,7 +100,7 @@ class Projections(nn.Module):
         """x [B, T, D] to q, k [B, T, H, K], v [B, T, H, V] and the new tail."""
         mixed, tail = self.conv(self.linear(x), tail)
         q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in mixed.split(self.split, dim=-1))
-        v = F.rms_norm(v, v.shape[-1:], eps=1e-6) if self.unit_values else v
+        v = unit_square(v) if self.unit_values else v
         return (l2norm(q), l2norm(k), v, tail) if self.unit else (q, k, v, tail)
 
 
