@@ -1,6 +1,6 @@
 """Linear memories on a CPU: against flash-linear-attention's own CPU forms, against T, against the matmul roofline.
 
-    pip install -e ".[neural]" flash-linear-attention einops
+    pip install -e ".[neural]" flash-linear-attention einops triton
     python benchmarks/ops.py
 
 All times are of a forward and a backward pass in one process, alternating, as medians of paired ratios. Peers are the

@@ -53,6 +53,8 @@ SEEDS = (0, 1, 2)
 class Desk:
     """Passages with given triples, ready to be asked with any options and any filter."""
 
+    memory: Memory
+    """The same passages under the recipe as it ships."""
     recipe: HippoRAG2
     index: KnowledgeIndex
     asked: tuple[tuple[Sought, frozenset[str]], ...]
@@ -114,10 +116,10 @@ def desk(case: Case, openie: Path, embedder: Embedder, *, extract: bool = True, 
             assert isinstance(recipe, HippoRAG2)
             if extract:
                 recipe.absorb(Scope())
-            yield _asked(recipe, case, dict(zip(case.names, ids, strict=True)), k)
+            yield _asked(memory, recipe, case, dict(zip(case.names, ids, strict=True)), k)
 
 
-def _asked(recipe: HippoRAG2, case: Case, named: dict[str, str], k: int) -> Desk:
+def _asked(memory: Memory, recipe: HippoRAG2, case: Case, named: dict[str, str], k: int) -> Desk:
     scope, now = Scope(), recipe.parts.clock.now()
     vectors = recipe.embed([question.text for question in case.asked])
     with recipe.parts.store.reading():
@@ -129,7 +131,7 @@ def _asked(recipe: HippoRAG2, case: Case, named: dict[str, str], k: int) -> Desk
         )
         for q, vector in zip(case.asked, vectors, strict=True)
     )
-    return Desk(recipe, state.index, asked)
+    return Desk(memory, recipe, state.index, asked)
 
 
 @dataclass(frozen=True)

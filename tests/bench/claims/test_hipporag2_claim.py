@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mnemos.bench.claims.hipporag2 import DATA, run
+from mnemos.bench.claims.hipporag2 import DATA, perfect_reader, run
 from mnemos.bench.runner import silent
+from mnemos.text.prompts.ircot import Thought
+from mnemos.text.records import Kind
+from mnemos.text.results import Hit
 
 PLACES = ("Oslo", "Bergen", "Tromso", "Bodo", "Hamar", "Moss", "Narvik", "Skien", "Larvik", "Halden", "Molde", "Voss")
 
@@ -45,9 +48,16 @@ def small(folder: Path) -> None:
             text = f"{passage['title']}\n{passage['text']}"
             docs.append({"passage": text, "extracted_entities": [], "extracted_triples": given})
         corpus += pair
-        paragraphs = [{"title": p["title"], "paragraph_text": p["text"], "is_supporting": True} for p in pair]
+        paragraphs = [
+            {"idx": idx, "title": p["title"], "paragraph_text": p["text"], "is_supporting": True}
+            for idx, p in enumerate(pair)
+        ]
+        hops = [
+            {"question": f"{person} >> born in", "answer": place, "paragraph_support_idx": 0},
+            {"question": "#1 >> county", "answer": county, "paragraph_support_idx": 1},
+        ]
         question = f"In which county was {person} born?"
-        questions.append({"question": question, "paragraphs": paragraphs, "question_decomposition": [1, 2]})
+        questions.append({"question": question, "paragraphs": paragraphs, "question_decomposition": hops})
     others = [{"title": f"Thing{n}", "text": f"Thing{n} has no county."} for n in range(5)]
     files: dict[str, Any] = {
         "musique_train.json.xz": questions, "musique_train_corpus.json.xz": corpus,
@@ -68,10 +78,25 @@ def test_every_row_is_measured_and_the_walk_takes_the_second_hop(tmp_path: Path)
     assert all(0 <= value <= 1 for value in found.values())
     assert found["oracle filter"] == 1.0
     assert found["oracle filter"] >= found["dense"]
+    assert found["as shipped, IRCoT with a perfect reader"] == 1.0
     assert result.claim is not None
     assert result.size == {
         "questions": 12, "passages": 24, "with distractors": 29, "with distractors with triples": 29,
     }  # fmt: skip
+
+
+def test_the_perfect_reader_states_a_step_only_once_its_passage_is_found(tmp_path: Path) -> None:
+    small(tmp_path)
+    question = json.loads(lzma.decompress((tmp_path / "musique_train.json.xz").read_bytes()))[0]
+    think = perfect_reader(question)
+    hits = [
+        Hit(str(n), f"{p['title']}\n{p['paragraph_text']}", 0.5, Kind.PASSAGE, "", None, "", {}, ())
+        for n, p in enumerate(question["paragraphs"])
+    ]
+    assert think("", [], hits[1:]) is None
+    assert think("", [], hits) == Thought(text="Person0 >> born in Oslo")
+    assert think("", ["Person0 >> born in Oslo"], hits[:1]) is None
+    assert think("", ["Person0 >> born in Oslo"], hits) == Thought(text="Oslo >> county County0", answer="County0")
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data/hipporag")

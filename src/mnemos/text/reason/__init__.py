@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mnemos.text.reason.coat import CoAT, Thought
+    from mnemos.text.reason.ircot import Chain, IRCoT
     from mnemos.text.reason.notes import ExperienceMemory, Task
     from mnemos.text.reason.olagpt import OlaGPT, Solution
     from mnemos.text.reason.search import Search, Step
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
     from mnemos.text.reason.vote import Voter
 
 _HOMES = {
+    "Chain": "ircot",
     "CoAT": "coat",
     "Evidence": "tree",
     "ExperienceMemory": "notes",
+    "IRCoT": "ircot",
     "Node": "tree",
     "OlaGPT": "olagpt",
     "Search": "search",
@@ -32,9 +35,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "Chain",
     "CoAT",
     "Evidence",
     "ExperienceMemory",
+    "IRCoT",
     "Node",
     "OlaGPT",
     "Search",
