@@ -190,7 +190,7 @@ class _Mind:
             return [Evidence(hit.text, hit.id, hit.score) for hit in hits]
         try:
             said = self._llm.structured(
-                prompts.recall_messages(question, _seen(path), [_told(hit) for hit in hits]), prompts.Recalled
+                prompts.recall_messages(question, _seen(path), [told(hit) for hit in hits]), prompts.Recalled
             )
         except BadReply:
             return [Evidence(hit.text, hit.id, hit.score) for hit in hits]
@@ -236,7 +236,8 @@ def _seen(path: Path) -> list[prompts.Seen]:
     return [(node.text, [one.text for one in node.evidence]) for node in path]
 
 
-def _told(hit: Hit) -> str:
+def told(hit: Hit) -> str:
+    """What a model is shown of a hit: when it was said, by whom, and its text."""
     when = f"{iso(hit.at)} " if hit.at is not None else ""
     return f"{when}{hit.speaker}: {hit.text}" if hit.speaker else f"{when}{hit.text}"
 

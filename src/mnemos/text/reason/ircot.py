@@ -17,6 +17,7 @@ from mnemos.text.llm import BadReply, Budget, BudgetSpent, LanguageModel
 from mnemos.text.memory import Memory
 from mnemos.text.prompts import ircot as prompts
 from mnemos.text.prompts.ircot import Thought
+from mnemos.text.reason.coat import told
 from mnemos.text.results import Hit
 
 Think = Callable[[str, Sequence[str], Sequence[Hit]], Thought | None]
@@ -88,12 +89,12 @@ class IRCoT:
         think = self._think or _thinking(llm)
         found: dict[str, Hit] = {}
         thoughts: list[str] = []
-        answer, stopped = None, "steps"
+        answer, stopped = "", "steps"
         self._look_up(question, found, filters)
         try:
             while len(thoughts) < self.steps and not answer:
                 thought = think(question, thoughts, _best(found)[: self.k]) or Thought()
-                answer = thought.answer
+                answer = (thought.answer or "").strip()
                 if thought.text.strip() and thought.text not in thoughts:
                     thoughts.append(thought.text)
                     self._look_up(thought.text, found, filters)
@@ -130,7 +131,7 @@ def _thinking(llm: LanguageModel | None) -> Think:
 
     def think(question: str, thoughts: Sequence[str], hits: Sequence[Hit]) -> Thought | None:
         try:
-            return llm.structured(prompts.think_messages(question, thoughts, [hit.text for hit in hits]), Thought)
+            return llm.structured(prompts.think_messages(question, thoughts, [told(hit) for hit in hits]), Thought)
         except BadReply:
             return None
 
