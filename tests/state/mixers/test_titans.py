@@ -62,6 +62,16 @@ def test_without_recall_prefix_and_gate_context_is_attention_within_the_segment(
     torch.testing.assert_close(y, mixer.out(o.transpose(1, 2).flatten(2)), atol=1e-10, rtol=1e-10)
 
 
+def test_a_context_is_written_from_its_input_beside_what_its_attention_gives() -> None:
+    torch.manual_seed(6)
+    mixer = TitansMAC(8, 2, segment=4)
+    with torch.no_grad():
+        mixer.attend.weight.zero_()
+        mixer.recalled.weight.zero_()
+        one, other = (mixer(torch.randn(1, 4, 8))[1]["memory"]["memory"]["weights0"] for _ in range(2))
+    assert not torch.equal(one, other)
+
+
 def test_the_papers_context_shows_a_token_its_whole_segment_and_the_causal_one_does_not() -> None:
     def change(mode: str) -> Tensor:
         torch.manual_seed(2)

@@ -83,7 +83,7 @@ class MixtureOfMemories(Mixer):
     Cost: time per token O((k + 1) D^2 / H) beside the projections, whatever M is; state (M + 1) D^2 / H.
 
     Projections start as those of the other mixers do. With the reference's, which are a third as large, MoM knew .12
-    of MQAR after 1,000 steps, and .86 with these.
+    of MQAR after 1,000 steps; with these .76 to 1.00, by seed and rate.
     """
 
     def __init__(
