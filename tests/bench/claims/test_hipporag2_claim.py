@@ -14,7 +14,7 @@ import pytest
 
 from mnemos.bench.claims.hipporag2 import DATA, perfect_reader, run
 from mnemos.bench.runner import silent
-from mnemos.text.prompts.ircot import Thought
+from mnemos.text.prompts.ircot import Sentence
 from mnemos.text.records import Kind
 from mnemos.text.results import Hit
 
@@ -94,9 +94,9 @@ def test_the_perfect_reader_states_a_step_only_once_its_passage_is_found(tmp_pat
         for n, p in enumerate(question["paragraphs"])
     ]
     assert think("", [], hits[1:]) is None
-    assert think("", [], hits) == Thought(text="Person0 >> born in Oslo")
+    assert think("", [], hits) == Sentence(text="Person0 >> born in Oslo")
     assert think("", ["Person0 >> born in Oslo"], hits[:1]) is None
-    assert think("", ["Person0 >> born in Oslo"], hits) == Thought(text="Oslo >> county County0", answer="County0")
+    assert think("", ["Person0 >> born in Oslo"], hits) == Sentence(text="Oslo >> county County0", answer="County0")
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data/hipporag")

@@ -12,7 +12,7 @@ import pytest
 from llm_server import Answer, Endpoint
 from mnemos import FixedClock, LanguageModel, Memory
 from mnemos.core.errors import EndpointError, InvalidInput
-from mnemos.text.prompts.ircot import Thought
+from mnemos.text.prompts.ircot import Sentence
 from mnemos.text.reason import IRCoT
 from mnemos.text.results import Hit
 
@@ -28,12 +28,12 @@ def library(tmp_path: Path) -> Any:
         yield memory
 
 
-def reader(question: str, thoughts: Sequence[str], hits: Sequence[Hit]) -> Thought | None:
+def reader(question: str, thoughts: Sequence[str], hits: Sequence[Hit]) -> Sentence | None:
     """States what is among the hits, and nothing else."""
     texts = {hit.text for hit in hits}
     if BORN in texts and thoughts:
-        return Thought(text=BORN, answer="Aveiro")
-    return Thought(text="The painter is Ines Duarte") if PAINTER in texts else None
+        return Sentence(text=BORN, answer="Aveiro")
+    return Sentence(text="The painter is Ines Duarte") if PAINTER in texts else None
 
 
 def test_a_thought_finds_what_the_question_does_not(library: Memory) -> None:
@@ -58,13 +58,13 @@ def test_hits_are_the_union_of_all_queries_each_with_its_best_score(library: Mem
     ("thought", "thoughts", "stopped"),
     [
         (None, 0, "nothing to add"),
-        (Thought(text="  ", answer=" "), 0, "nothing to add"),
-        (Thought(text="The same again"), 1, "nothing to add"),
-        (Thought(text="", answer="Aveiro"), 0, "answered"),
+        (Sentence(text="  ", answer=" "), 0, "nothing to add"),
+        (Sentence(text="The same again"), 1, "nothing to add"),
+        (Sentence(text="", answer="Aveiro"), 0, "answered"),
     ],
 )
 def test_a_chain_ends_where_a_thought_adds_nothing(
-    library: Memory, thought: Thought | None, thoughts: int, stopped: str
+    library: Memory, thought: Sentence | None, thoughts: int, stopped: str
 ) -> None:
     chain = IRCoT(library, think=lambda *_: thought).solve(QUESTION)
     assert (len(chain.thoughts), chain.stopped) == (thoughts, stopped)
@@ -73,7 +73,7 @@ def test_a_chain_ends_where_a_thought_adds_nothing(
 
 def test_a_chain_has_no_more_than_its_steps(library: Memory) -> None:
     numbers = iter(range(100))
-    chain = IRCoT(library, steps=3, think=lambda *_: Thought(text=f"Harbour {next(numbers)}")).solve(QUESTION)
+    chain = IRCoT(library, steps=3, think=lambda *_: Sentence(text=f"Harbour {next(numbers)}")).solve(QUESTION)
     assert (chain.thoughts, chain.stopped) == (("Harbour 0", "Harbour 1", "Harbour 2"), "steps")
     assert (chain.text, chain.found) == ("Harbour 2", False)
 

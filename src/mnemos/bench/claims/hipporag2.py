@@ -33,7 +33,7 @@ from mnemos.core.errors import InvalidInput
 from mnemos.text.encode.embedder import Embedder, resolve
 from mnemos.text.encode.entities import entities
 from mnemos.text.graph import push
-from mnemos.text.prompts.ircot import Thought
+from mnemos.text.prompts.ircot import Sentence
 from mnemos.text.reason.ircot import IRCoT, Think
 from mnemos.text.recipes.filters import MemoryFilter, keep_all, shares_words
 from mnemos.text.recipes.hipporag2 import Options
@@ -110,7 +110,7 @@ def first_version(made: Desk) -> Recalls:
 
 
 def interleaved(made: Desk, questions: Sequence[dict[str, Any]]) -> dict[str, Recalls]:
-    """The recipe as it ships, asked once, and in turn with a reader who misses nothing."""
+    """The recipe as it ships (its filter has seen these questions), asked once, and in turn with a perfect reader."""
     once, chained = [], []
     for (sought, gold), question in zip(made.asked, questions, strict=True):
         ids = [hit.id for hit in made.memory.search(sought.text, sought.k)]
@@ -125,13 +125,13 @@ def perfect_reader(question: dict[str, Any]) -> Think:
     hops = question["question_decomposition"]
     told = {p["idx"]: passage_text(p["title"], p["paragraph_text"]) for p in question["paragraphs"]}
 
-    def think(asked: str, thoughts: Sequence[str], hits: Sequence[Hit]) -> Thought | None:
+    def think(asked: str, thoughts: Sequence[str], hits: Sequence[Hit]) -> Sentence | None:
         hop = hops[len(thoughts)]
         if told[hop["paragraph_support_idx"]] not in {hit.text for hit in hits}:
             return None
         step = re.sub(r"#(\d+)", lambda number: hops[int(number[1]) - 1]["answer"], hop["question"])
         last = len(thoughts) == len(hops) - 1
-        return Thought(text=f"{step} {hop['answer']}", answer=hop["answer"] if last else None)
+        return Sentence(text=f"{step} {hop['answer']}", answer=hop["answer"] if last else None)
 
     return think
 

@@ -19,7 +19,7 @@ full; if they lack what comes next, say what is needed, with every name in full;
 answer: the answer in as few words as possible if this sentence settles the question, and else null."""
 
 
-class Thought(BaseModel):
+class Sentence(BaseModel):
     """The next sentence of a chain; `answer` ends it."""
 
     text: str = ""
@@ -27,7 +27,7 @@ class Thought(BaseModel):
 
 
 def think_messages(question: str, thoughts: Sequence[str], memories: Sequence[str]) -> list[Message]:
-    """For the sentence after `thoughts`; the reply is `Thought`."""
+    """For the sentence after `thoughts`; the reply is `Sentence`."""
     found = "\n".join(f"[{n}] {_data(text)}" for n, text in enumerate(memories, 1))
     chain = "\n".join(_data(text) for text in thoughts)
     return [

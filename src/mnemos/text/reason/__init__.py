@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mnemos.text.prompts.ircot import Sentence
     from mnemos.text.reason.coat import CoAT, Thought
     from mnemos.text.reason.ircot import Chain, IRCoT
     from mnemos.text.reason.notes import ExperienceMemory, Task
@@ -26,6 +27,7 @@ _HOMES = {
     "Node": "tree",
     "OlaGPT": "olagpt",
     "Search": "search",
+    "Sentence": "ircot",
     "Solution": "olagpt",
     "Step": "search",
     "Task": "notes",
@@ -43,6 +45,7 @@ __all__ = [
     "Node",
     "OlaGPT",
     "Search",
+    "Sentence",
     "Solution",
     "Step",
     "Task",

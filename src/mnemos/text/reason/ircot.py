@@ -16,11 +16,11 @@ from mnemos.core.errors import EndpointError, InvalidInput
 from mnemos.text.llm import BadReply, Budget, BudgetSpent, LanguageModel
 from mnemos.text.memory import Memory
 from mnemos.text.prompts import ircot as prompts
-from mnemos.text.prompts.ircot import Thought
+from mnemos.text.prompts.ircot import Sentence
 from mnemos.text.reason.coat import told
 from mnemos.text.results import Hit
 
-Think = Callable[[str, Sequence[str], Sequence[Hit]], Thought | None]
+Think = Callable[[str, Sequence[str], Sequence[Hit]], Sentence | None]
 """The sentence after those so far, given the question and the best hits; None where there is nothing to add."""
 
 
@@ -93,7 +93,7 @@ class IRCoT:
         self._look_up(question, found, filters)
         try:
             while len(thoughts) < self.steps and not answer:
-                thought = think(question, thoughts, _best(found)[: self.k]) or Thought()
+                thought = think(question, thoughts, _best(found)[: self.k]) or Sentence()
                 answer = (thought.answer or "").strip()
                 if thought.text.strip() and thought.text not in thoughts:
                     thoughts.append(thought.text)
@@ -129,9 +129,9 @@ def _best(found: dict[str, Hit]) -> list[Hit]:
 def _thinking(llm: LanguageModel | None) -> Think:
     assert llm is not None
 
-    def think(question: str, thoughts: Sequence[str], hits: Sequence[Hit]) -> Thought | None:
+    def think(question: str, thoughts: Sequence[str], hits: Sequence[Hit]) -> Sentence | None:
         try:
-            return llm.structured(prompts.think_messages(question, thoughts, [told(hit) for hit in hits]), Thought)
+            return llm.structured(prompts.think_messages(question, thoughts, [told(hit) for hit in hits]), Sentence)
         except BadReply:
             return None
 
