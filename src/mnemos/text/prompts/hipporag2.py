@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-Message = dict[str, str]
+from mnemos.text.prompts.parts import Message, messages
 
 _LONGEST = 20_000
 """Characters of a passage that are shown."""
@@ -55,29 +55,25 @@ class Recognised(BaseModel):
 
 def name_messages(passage: str) -> list[Message]:
     """Asks for the names in `passage`; the reply is `Names`."""
-    return _messages(_NAMES, f"<passage>\n{_shown(passage)}\n</passage>")
+    return messages(_NAMES, f"<passage>\n{_shown(passage)}\n</passage>")
 
 
 def triple_messages(passage: str, names: Sequence[str]) -> list[Message]:
     """Asks for the triples of `passage` around its names; the reply is `Triples`."""
     listed = _shown(json.dumps(list(names), ensure_ascii=False))
-    return _messages(_TRIPLES, f"<passage>\n{_shown(passage)}\n</passage>\n<names>\n{listed}\n</names>")
+    return messages(_TRIPLES, f"<passage>\n{_shown(passage)}\n</passage>\n<names>\n{listed}\n</names>")
 
 
 def recognition_messages(question: str, facts: Sequence[str]) -> list[Message]:
     """Asks which of `facts` help with `question`; the reply is `Recognised`."""
     listed = "\n".join(f"[{number}] {_shown(fact)}" for number, fact in enumerate(facts, 1))
-    return _messages(_RECOGNISE, f"<facts>\n{listed}\n</facts>\n<question>\n{_shown(question)}\n</question>")
+    return messages(_RECOGNISE, f"<facts>\n{listed}\n</facts>\n<question>\n{_shown(question)}\n</question>")
 
 
 def read_recognised(reply: Recognised, count: int) -> list[int]:
     """Positions of the facts that the reply names, each once; numbers that stand for no fact are left out."""
     numbers = [n for n in reply.facts if isinstance(n, int) and not isinstance(n, bool)]
     return list(dict.fromkeys(n - 1 for n in numbers if 1 <= n <= count))
-
-
-def _messages(system: str, user: str) -> list[Message]:
-    return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
 def _shown(text: str) -> str:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from pydantic import BaseModel
 
-Message = dict[str, str]
-
-_LONGEST = 2000
+from mnemos.text.prompts.parts import Message, data, messages
 
 _THINK = """\
 You answer a question one short sentence at a time. You see what memory holds about it, and your sentences so far.
@@ -28,18 +25,7 @@ class Sentence(BaseModel):
 
 def think_messages(question: str, thoughts: Sequence[str], memories: Sequence[str]) -> list[Message]:
     """For the sentence after `thoughts`; the reply is `Sentence`."""
-    found = "\n".join(f"[{n}] {_data(text)}" for n, text in enumerate(memories, 1))
-    chain = "\n".join(_data(text) for text in thoughts)
-    return [
-        {"role": "system", "content": _THINK},
-        {
-            "role": "user",
-            "content": f"<memories>\n{found}\n</memories>\n<question>\n{_data(question)}\n</question>\n"
-            f"<chain>\n{chain}\n</chain>",
-        },
-    ]
-
-
-def _data(text: str) -> str:
-    """Text that cannot close the tag around it."""
-    return escape(text if len(text) <= _LONGEST else text[:_LONGEST] + " …", quote=False)
+    found = "\n".join(f"[{n}] {data(text)}" for n, text in enumerate(memories, 1))
+    chain = "\n".join(data(text) for text in thoughts)
+    known = f"<memories>\n{found}\n</memories>\n<question>\n{data(question)}\n</question>"
+    return messages(_THINK, f"{known}\n<chain>\n{chain}\n</chain>")

@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mnemos.core.catalogue import system
-from mnemos.core.clock import iso
 from mnemos.core.errors import InvalidInput
 from mnemos.core.spec import Spec
 from mnemos.text.llm import BadReply, Budget, LanguageModel
 from mnemos.text.memory import Memory
 from mnemos.text.prompts import coat as prompts
+from mnemos.text.prompts.parts import told
 from mnemos.text.reason.search import Associate, Judge, Path, Propose, Search, Step
 from mnemos.text.reason.tree import Candidate, Evidence, Node, Tree
 from mnemos.text.records import Kind
@@ -234,12 +234,6 @@ class _Mind:
 
 def _seen(path: Path) -> list[prompts.Seen]:
     return [(node.text, [one.text for one in node.evidence]) for node in path]
-
-
-def told(hit: Hit) -> str:
-    """What a model is shown of a hit: when it was said, by whom, and its text."""
-    when = f"{iso(hit.at)} " if hit.at is not None else ""
-    return f"{when}{hit.speaker}: {hit.text}" if hit.speaker else f"{when}{hit.text}"
 
 
 def _thought(tree: Tree, stopped: str, calls: int) -> Thought:

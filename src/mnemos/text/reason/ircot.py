@@ -17,7 +17,7 @@ from mnemos.text.llm import BadReply, Budget, BudgetSpent, LanguageModel
 from mnemos.text.memory import Memory
 from mnemos.text.prompts import ircot as prompts
 from mnemos.text.prompts.ircot import Sentence
-from mnemos.text.reason.coat import told
+from mnemos.text.prompts.parts import told
 from mnemos.text.results import Hit
 
 Think = Callable[[str, Sequence[str], Sequence[Hit]], Sentence | None]
@@ -48,7 +48,7 @@ class IRCoT:
         memory: where each query is looked up, whatever its recipe.
         llm: writes the sentences. Needed unless `think` is given.
         k: hits of each query, and how many of all are shown for the next sentence.
-        steps: sentences at most (HippoRAG's number for MuSiQue).
+        steps: sentences at most; MuSiQue's longest questions need four.
         calls: the most calls of the model for one question; what was found by then stays.
         think: another way to make sentences.
 
