@@ -47,6 +47,19 @@ def test_a_posting_counts_what_the_documents_hold(docs: list[list[int]]) -> None
         assert math.isclose(postings.idf(found), math.log1p((n - len(expected) + 0.5) / (len(expected) + 0.5)))
 
 
+@given(documents, st.integers(0, 40), st.lists(st.integers(0, 35), max_size=8))
+def test_where_terms_occur_is_what_a_scan_finds(docs: list[list[int]], cut: int, terms: list[int]) -> None:
+    postings = Postings(_arrays(docs[:cut]))
+    postings._sort()
+    postings.extend(_arrays(docs[cut:]))
+    positions, rows = postings.where(np.array(terms, np.uint32))
+    expected = {(n, row) for n, term in enumerate(terms) for row, doc in enumerate(docs) if term in doc}
+    assert sorted(zip(positions.tolist(), rows.tolist(), strict=True)) == sorted(expected)
+    for row in range(len(docs)):
+        of_row = positions[rows == row].tolist()
+        assert of_row == sorted(of_row)
+
+
 def test_the_term_weight_is_bm25s() -> None:
     counts, lengths = np.array([1, 3], np.float32), np.array([10, 30], np.float32)
     expected = [tf * (K1 + 1) / (tf + K1 * (1 - B + B * dl / 20)) for tf, dl in ((1, 10), (3, 30))]

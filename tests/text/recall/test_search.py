@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mnemos import FixedClock, Memory
+from mnemos.text.encode.alike import neighbours
 from mnemos.text.index import vectors
 from mnemos.text.index.lexical import saturate
 from mnemos.text.recall import query as reading
@@ -142,6 +143,40 @@ def test_the_words_of_a_stretch_are_scored_as_if_it_were_one_text(memory: Memory
             lengths = np.float32(postings.lengths[rows].sum())
             expected = matches.share @ saturate(counts, lengths, postings.mean_length * (2 * width + 1))
             assert abs(score - expected) < 1e-5
+
+
+def test_each_row_says_of_a_word_what_the_likest_of_its_words_says(memory: Memory) -> None:
+    with memory._store.reading():
+        corpus = memory._recall.corpus(Scope())
+    signals = seed.seed(reading.read("gallery violin goose Lisbon", corpus, 2e9), corpus, None)
+    near, terms = neighbours(signals.matches.terms), signals.matches.terms
+    likeness = np.zeros((len(terms), len(corpus)), np.float32)
+    for of, term, value in zip(near.of.tolist(), near.terms.tolist(), near.likeness.tolist(), strict=True):
+        for row, own in enumerate(corpus.terms):
+            if term in own:
+                likeness[of, row] = max(likeness[of, row], value)
+    assert np.array_equal(signals.heard, likeness.max(axis=1))
+    assert 0 < signals.heard.min() < signals.heard.max() == 1
+    said = signals.matches.share @ likeness
+    assert np.allclose(signals.alike, np.minimum((said - said.mean()) / said.std(), 8), atol=1e-4)
+
+
+@pytest.mark.parametrize("embedder", ["none", "minilm"])
+def test_a_hit_in_other_words_comes_first_and_says_which(tmp_path: Path, embedder: str) -> None:
+    said = ("We took the early train", "My puppy chewed the sofa", "It rained all day", "My brother is a nurse")
+    with Memory(tmp_path / "m", embedder=embedder) as memory:
+        memory.add([{"text": text, "speaker": "Ada"} for text in said])
+        dog, sibling = (memory.search(question, 1)[0] for question in ("Is there a dog?", "Who has a sibling?"))
+    assert (dog.text, sibling.text) == (said[1], said[3])
+    assert "alike: puppy for dog" in dog.why
+    assert "alike: brother for sibling" in sibling.why
+
+
+def test_a_question_in_other_words_is_less_strange_than_one_of_unheard_things(tmp_path: Path) -> None:
+    with Memory(tmp_path / "m", embedder="none") as memory:
+        memory.add(["My puppy chewed the sofa", "My brother is a nurse"])
+        dog, opera = (memory.ask(question).confidence for question in ("Is there a dog?", "Who likes opera?"))
+    assert dog > opera == 0
 
 
 def test_what_recall_is_sure_of_does_not_change_with_what_comes_later(memory: Memory) -> None:

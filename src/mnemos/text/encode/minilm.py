@@ -222,13 +222,13 @@ class Inputs:
     """Token ids to summed embeddings. The 47 MB table stays in the file and is read by the row."""
 
     def __init__(self, path: Path) -> None:
-        self._words = _map_tensor(path, "embeddings.word_embeddings.weight")
+        self.words = _map_tensor(path, "embeddings.word_embeddings.weight")
         kind = _map_tensor(path, "embeddings.token_type_embeddings.weight")[0]
         self._places = np.array(_map_tensor(path, "embeddings.position_embeddings.weight")[:MAX_TOKENS] + kind)
 
     def __call__(self, ids: Sequence[Sequence[int]]) -> Vectors:
         """[B, T, 384] of B texts of T tokens each."""
-        x: Vectors = self._words[np.asarray(ids)] + self._places[: len(ids[0])]
+        x: Vectors = self.words[np.asarray(ids)] + self._places[: len(ids[0])]
         return x
 
 

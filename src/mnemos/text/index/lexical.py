@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 K1 = 1.2
 B = 0.75
-_TAIL = 4096
-"""Documents that may wait in the unsorted tail before the lists are made again."""
+_TAIL = 1024
+"""Documents that may wait beside the lists before they are made again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +42,58 @@ class Matches:
     """[m] how often the term occurs there."""
 
 
+class _Lists:
+    """Sorted inverted lists; never changed once made.
+
+    Args:
+        keys: term and row as one number, the term in the upper 32 bits; ascending, each once.
+        counts: how often the term occurs in the row.
+    """
+
+    def __init__(self, keys: NDArray[np.uint64], counts: NDArray[np.uint16]) -> None:
+        terms = (keys >> np.uint64(32)).astype(np.uint32)
+        starts = _starts(terms)
+        self.terms, self.starts = terms[starts], np.append(starts, len(terms)).astype(np.int64)
+        self.rows, self.counts = (keys & np.uint64(0xFFFFFFFF)).astype(np.int32), counts
+
+    @classmethod
+    def of(cls, keys: NDArray[np.uint64], counts: NDArray[np.uint16]) -> _Lists:
+        """Of entries in any order, those of one term and row counted together."""
+        order = np.argsort(keys, kind="stable")
+        keys, counts = keys[order], counts[order]
+        first = _starts(keys)
+        sums = np.add.reduceat(counts.astype(np.int64), first) if len(first) else first
+        return cls(keys[first], np.minimum(sums, 65535).astype(np.uint16))
+
+    @property
+    def keys(self) -> NDArray[np.uint64]:
+        """What it was made of."""
+        return _keys(self.terms.repeat(np.diff(self.starts)), self.rows)
+
+    def find(self, terms: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """[len(terms)] where the entries of each term start and end; not to be asked of empty lists."""
+        places = np.minimum(np.searchsorted(self.terms, terms), len(self.terms) - 1)
+        starts = self.starts[places]
+        return starts, np.where(self.terms[places] == terms, self.starts[places + 1], starts)
+
+
 class Postings:
     """Term → rows, for documents numbered from 0.
 
-    Space is 8 bytes per distinct term of a document. A look-up costs a binary search over the
-    vocabulary and one pass over the tail.
+    Space is 6 bytes per distinct term of a document. A look-up costs a binary search over the vocabulary, and once
+    after documents were added a sort of those that are not yet among the others.
     """
 
     def __init__(self, documents: list[NDArray[np.uint32]]) -> None:
         self.lengths = np.empty(0, np.float32)
         self.mean_length = 1.0
         """Mean number of content terms of a document, at least 1."""
-        self._terms = np.empty(0, np.uint32)
-        self._starts = np.zeros(1, np.int64)
-        self._rows = np.empty(0, np.int32)
-        self._counts = np.empty(0, np.uint16)
-        self._tail_terms = np.empty(0, np.uint32)
-        self._tail_rows = np.empty(0, np.int32)
-        self._sorted = 0
+        self._lists = _NONE
+        self._listed = 0
+        """Documents in `_lists`; the later ones wait in the tail."""
+        self._waiting: list[NDArray[np.uint64]] = []
+        self._tail: _Lists | None = _NONE
+        """Those that wait, sorted; None until somebody asks."""
         self.extend(documents)
 
     def __len__(self) -> int:
@@ -73,33 +107,24 @@ class Postings:
         rows = np.repeat(np.arange(len(self), len(self) + len(documents), dtype=np.int32), sizes)
         self.lengths = np.concatenate([self.lengths, sizes.astype(np.float32)])
         self.mean_length = max(1.0, float(self.lengths.mean()))
-        self._tail_terms = np.concatenate([self._tail_terms, *documents])
-        self._tail_rows = np.concatenate([self._tail_rows, rows])
-        if len(self) - self._sorted > max(_TAIL, self._sorted // 8):
+        self._waiting.append(_keys(np.concatenate(documents), rows))
+        self._tail = None
+        if len(self) - self._listed > max(_TAIL, self._listed // 8):
             self._sort()
 
     def _sort(self) -> None:
-        old = np.repeat(self._terms, np.diff(self._starts))
-        # one 64-bit key (term, row) sorts both at once; what was sorted before carries its counts
-        keys = np.concatenate(
-            [old.astype(np.uint64) << np.uint64(32) | self._rows.astype(np.uint64), self._tail_keys()]
+        old, new = self._lists, np.concatenate([_NO_KEYS, *self._waiting])
+        self._lists = _Lists.of(
+            np.concatenate([old.keys, new]), np.concatenate([old.counts, np.ones(len(new), np.uint16)])
         )
-        weights = np.concatenate([self._counts, np.ones(len(self._tail_rows), np.uint16)])
-        order = np.argsort(keys, kind="stable")
-        keys, weights = keys[order], weights[order]
-        first = _starts(keys)
-        sums = np.add.reduceat(weights.astype(np.int64), first) if len(first) else first
-        self._counts = np.minimum(sums, 65535).astype(np.uint16)
-        keys = keys[first]
-        terms = (keys >> np.uint64(32)).astype(np.uint32)
-        self._rows = (keys & np.uint64(0xFFFFFFFF)).astype(np.int32)
-        starts = _starts(terms)
-        self._terms, self._starts = terms[starts], np.append(starts, len(terms)).astype(np.int64)
-        self._tail_terms, self._tail_rows = np.empty(0, np.uint32), np.empty(0, np.int32)
-        self._sorted = len(self)
+        self._listed, self._waiting, self._tail = len(self), [], _NONE
 
-    def _tail_keys(self) -> NDArray[np.uint64]:
-        return self._tail_terms.astype(np.uint64) << np.uint64(32) | self._tail_rows.astype(np.uint64)
+    def _parts(self) -> list[_Lists]:
+        if self._tail is None:
+            keys = np.concatenate(self._waiting)
+            self._waiting = [keys]
+            self._tail = _Lists.of(keys, np.ones(len(keys), np.uint16))
+        return [part for part in (self._lists, self._tail) if len(part.terms)]
 
     def __getitem__(self, term: int) -> Posting:
         """The posting of a term; an empty one where it never occurs."""
@@ -120,20 +145,30 @@ class Postings:
         )
 
     def _found(self, terms: tuple[int, ...]) -> list[Posting]:
-        places = np.searchsorted(self._terms, np.array(terms, np.uint32)).tolist()
-        found = []
-        for term, place in zip(terms, places, strict=True):
-            posting = _NOWHERE
-            if place < len(self._terms) and self._terms[place] == term:
-                part = slice(self._starts[place], self._starts[place + 1])
-                posting = Posting(self._rows[part], self._counts[part])
-            if len(self._tail_rows):
-                rows, counts = np.unique(self._tail_rows[self._tail_terms == term], return_counts=True)
-                posting = Posting(
-                    np.concatenate([posting.rows, rows]), np.concatenate([posting.counts, counts])
-                )  # fmt: skip
-            found.append(posting)
+        wanted, found = np.array(terms, np.uint32), [_NOWHERE] * len(terms)
+        for part in self._parts():
+            for n, (start, end) in enumerate(zip(*(edge.tolist() for edge in part.find(wanted)), strict=True)):
+                if end > start:
+                    more, known = Posting(part.rows[start:end], part.counts[start:end]), found[n]
+                    found[n] = more if known is _NOWHERE else Posting(
+                        np.concatenate([known.rows, more.rows]), np.concatenate([known.counts, more.counts])
+                    )  # fmt: skip
         return found
+
+    def where(self, terms: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """(position in `terms`, row) of every row that holds one of them; those of a row by position."""
+        positions, rows = [np.empty(0, np.int64)], [_NOWHERE.rows]
+        for part in self._parts():
+            starts, ends = part.find(terms)
+            found = np.flatnonzero(ends > starts)
+            starts, sizes = starts[found], ends[found] - starts[found]
+            positions.append(found.repeat(sizes))
+            # from one entry to the next it is a step, but where a list ends and another one starts
+            steps = np.ones(len(positions[-1]), np.int64)
+            steps[sizes.cumsum()[:-1]] = np.diff(starts) - sizes[:-1] + 1
+            steps[:1] = starts[:1]
+            rows.append(part.rows[steps.cumsum()])
+        return np.concatenate(positions), np.concatenate(rows)
 
     def idf(self, posting: Posting) -> float:
         """Inverse document frequency, never negative."""
@@ -146,11 +181,19 @@ class Postings:
 _NOWHERE = Posting(np.empty(0, np.int32), np.empty(0, np.uint16))
 
 
+def _keys(terms: NDArray[np.uint32], rows: NDArray[np.int32]) -> NDArray[np.uint64]:
+    return terms.astype(np.uint64) << np.uint64(32) | rows.astype(np.uint64)
+
+
 def _starts(ordered: NDArray[Any]) -> NDArray[np.int64]:
     """Where each run of equal values begins."""
     if not len(ordered):
         return np.empty(0, np.int64)
     return np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+
+
+_NO_KEYS = np.empty(0, np.uint64)
+_NONE = _Lists(_NO_KEYS, np.empty(0, np.uint16))
 
 
 def saturate(

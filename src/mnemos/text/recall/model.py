@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 FEATURES = (
-    "words", "coverage", "talk 2", "talk 4", "speaker", "answers", "answers words", "asks", "length", "mentions",
-    "when dated", "dated", "in window", "place by talk", "meaning", "meaning z", "previous meaning", "next meaning",
-    "session meaning", "answers meaning", "place by meaning",
+    "words", "coverage", "alike", "talk 2", "talk 4", "speaker", "answers", "answers words", "asks", "length",
+    "mentions", "when dated", "dated", "in window", "place by talk", "meaning", "meaning z", "previous meaning",
+    "next meaning", "session meaning", "answers meaning", "place by meaning",
 )  # fmt: skip
 """What the first model looks at, candidate by candidate; the last seven are 0 without an embedder."""
 PLACES = tuple(name for name in FEATURES if name.startswith("place"))

@@ -9,13 +9,15 @@ makes `weights.json` from conversations with annotated evidence.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mnemos.text.encode.alike import neighbours
+from mnemos.text.encode.analyse import term_words
 from mnemos.text.index.corpus import Corpus
 from mnemos.text.recall.model import FEATURES, Linear, weights
 from mnemos.text.recall.query import Query
@@ -42,6 +44,8 @@ _STATED = 6.0
 """Log odds of what states a fact that the question rests on. (Two hundred people who moved, all in one memory: what
 tells the present town is the first hit of all, see the claim `agent_memory_peers`; in trials of none without it, of a
 quarter with 2.)"""
+_ALIKE = 0.35
+"""Likeness from which a word is named as one that stands for another."""
 _QUOTED = 6
 """Words that a reason quotes of a hit beside it."""
 
@@ -124,6 +128,7 @@ def features(query: Query, corpus: Corpus, signals: Signals) -> Floats:
     columns = [
         signals.lexical[rows],
         signals.coverage[rows],
+        signals.alike[rows],
         *signals.windows,
         said_by(query, corpus, rows),
         answers,
@@ -203,6 +208,7 @@ def reasons(
         words[row].append(query.terms[matches.terms[term]])
     named = frozenset() if all(words.values()) else query.mentions()
     own = dict(zip(FEATURES, ranked.first[chosen].T.tolist(), strict=True))
+    near = _near(query)
     speakers = corpus.speaker[rows].tolist()
     before, after = corpus.before[rows].tolist(), corpus.after[rows].tolist()
     found = []
@@ -212,6 +218,8 @@ def reasons(
             why.append(f"fact: {query.stated[row]}, read from this")
         if matched:
             why.append("words: " + ", ".join(dict.fromkeys(matched)))
+        if row in bodies and (others := _in_other_words(near, corpus.terms[row], bodies[row]["text"], matched)):
+            why.append("alike: " + ", ".join(f"{said} for {asked}" for asked, said in others.items()))
         if (apart := own["meaning z"][n]) > 1.5:
             why.append(f"meaning: cosine {own['meaning'][n]:.2f}, {apart:.1f} deviations above this memory's mean")
         if query.speakers and own["speaker"][n] == 1:
@@ -232,6 +240,31 @@ def reasons(
             why.append("in: the talk around it is about the question")
         found.append(tuple(why) or ("nothing closer was stored",))
     return found
+
+
+def _near(query: Query) -> dict[int, list[tuple[str, float]]]:
+    """By hashed stem, the words of a question that it may stand for, and how well."""
+    found: dict[int, list[tuple[str, float]]] = {}
+    words, near = [*query.terms.values()], neighbours(tuple(query.terms))
+    for of, term, likeness in zip(near.of.tolist(), near.terms.tolist(), near.likeness.tolist(), strict=True):
+        if _ALIKE <= likeness < 1:
+            found.setdefault(term, []).append((words[of], likeness))
+    return found
+
+
+def _in_other_words(
+    near: Mapping[int, list[tuple[str, float]]], terms: NDArray[np.uint32], text: str, matched: Sequence[str]
+) -> dict[str, str]:
+    """By word of the question that a text does not have, the likest that it has."""
+    best: dict[str, tuple[float, int]] = {}
+    for term in set(terms.tolist()) & near.keys():
+        for word, likeness in near[term]:
+            if word not in matched:
+                best[word] = max(best.get(word, (0.0, 0)), (likeness, term))
+    if not best:
+        return {}
+    spelled = term_words(text)
+    return {word: spelled[term] for word, (_, term) in best.items() if term in spelled}
 
 
 def _quoted(body: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mnemos.text.encode.alike import neighbours
 from mnemos.text.index.corpus import Corpus
 from mnemos.text.index.lexical import Matches, saturate
 from mnemos.text.index.vectors import CROSSOVER
@@ -35,6 +36,8 @@ _TALK = 2.5
 """What the sum of the word scores of five turns is divided by, to stand for the score of their stretch."""
 _REACH = 2
 """Turns to either side of a seed that become candidates too."""
+_FAR = 8
+"""Deviations beyond which more of them say no more."""
 _STRIDE = 7
 """One of how many scores stands for all when the highest are sought; odd, since speakers take turns."""
 _ALL = slice(None)
@@ -57,6 +60,10 @@ class Signals:
     """[corpus] BM25 as a share of the question's idf mass."""
     coverage: Floats
     """[corpus] share of the question's idf mass whose words occur."""
+    alike: Floats
+    """[corpus] the same with words that mean nearly the same, in deviations from this memory's mean."""
+    heard: Floats
+    """[terms of the question] how nearly this memory ever said it: 1 where it did, else the best likeness."""
     windows: Floats
     """[len(WINDOWS), n] BM25 of the stretch of talk around each candidate."""
     cosine: Floats
@@ -73,6 +80,7 @@ def seed(query: Query, corpus: Corpus, mask: NDArray[np.bool_] | None, k: int = 
     """Candidates for `query` among the rows of `corpus` that `mask` admits, more than `k`, with their signals."""
     matches = corpus.postings.matches(query.terms)
     lexical, coverage = _bm25(corpus, matches)
+    alike, heard = _alike(corpus, matches)
     dense = query.vector is not None and len(corpus.vectors) > 0
     everything = len(corpus) <= EVERYTHING
     cosine = _cosines(query, corpus, mask, everything)
@@ -81,7 +89,7 @@ def seed(query: Query, corpus: Corpus, mask: NDArray[np.bool_] | None, k: int = 
     if everything:
         places = np.arange(len(corpus))
     else:
-        score, seeds = _rough(query, corpus, lexical, coverage, cosine, moments[1], mask), max(_SEEDS, k)
+        score, seeds = _rough(query, corpus, lexical, coverage, alike, cosine, moments[1], mask), max(_SEEDS, k)
         if dense and corpus.vectors.exact:
             likely = _highest(score, _LIKELY * seeds)
             rows = corpus.order[likely]
@@ -101,7 +109,7 @@ def seed(query: Query, corpus: Corpus, mask: NDArray[np.bool_] | None, k: int = 
     session = np.zeros(len(places), np.int64)
     np.cumsum(blocks[1:] != blocks[:-1], out=session[1:])
     return Signals(
-        corpus.order[places], places, session, lexical, coverage, windows, cosine, moments, matches, dense
+        corpus.order[places], places, session, lexical, coverage, alike, heard, windows, cosine, moments, matches, dense
     )  # fmt: skip
 
 
@@ -110,6 +118,21 @@ def _bm25(corpus: Corpus, matches: Matches) -> tuple[Floats, Floats]:
     weight = share * saturate(matches.counts, corpus.postings.lengths[rows], corpus.postings.mean_length)
     lexical, coverage = (np.bincount(rows, values, len(corpus)) for values in (weight, share))
     return lexical.astype(np.float32), coverage.astype(np.float32)
+
+
+def _alike(corpus: Corpus, matches: Matches) -> tuple[Floats, Floats]:
+    """(`Signals.alike`, `Signals.heard`): a row says as much of a word as the likest of its words is like it."""
+    near = neighbours(matches.terms)
+    which, rows = corpus.postings.where(near.terms)
+    best = np.zeros((len(matches.terms), len(corpus)), np.float32)
+    # the likest come last, and what is assigned last stays
+    best.reshape(-1)[near.of[which] * len(corpus) + rows] = near.likeness[which]
+    said = np.einsum("t,tn->n", matches.share, best)
+    mean = float(said.mean())
+    deviation = math.sqrt(max(1e-9, float(np.vecdot(said, said)) / len(said) - mean**2))
+    said -= np.float32(mean)
+    said /= np.float32(deviation)
+    return np.minimum(said, np.float32(_FAR), out=said), best.max(axis=1, initial=0.0)
 
 
 def _windows(corpus: Corpus, matches: Matches, places: Ints) -> Floats:
@@ -192,7 +215,7 @@ def _fill_cosines(query: Query, corpus: Corpus, cosine: Floats, places: Ints) ->
 
 
 def _rough(
-    query: Query, corpus: Corpus, lexical: Floats, coverage: Floats, cosine: Floats, deviation: float,
+    query: Query, corpus: Corpus, lexical: Floats, coverage: Floats, alike: Floats, cosine: Floats, deviation: float,
     mask: NDArray[np.bool_] | None,
 ) -> Floats:  # fmt: skip
     """[corpus] by place: what the rough model says, from the features that cost little for every row."""
@@ -200,6 +223,7 @@ def _rough(
     per_talk = (slope["talk 2"] + slope["talk 4"]) / _TALK
     score = (slope["words"] + per_talk) * lexical
     score += slope["coverage"] * coverage
+    score += slope["alike"] * alike
     score += _meaning(deviation) * cosine
     for code in query.speakers:
         score += np.float32(slope["speaker"]) * (corpus.speaker == code)
