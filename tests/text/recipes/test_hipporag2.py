@@ -19,7 +19,7 @@ from llm_server import Answer, Endpoint
 from mnemos import FixedClock, LanguageModel, Memory, Settings
 from mnemos.core.errors import InvalidInput, NotFound
 from mnemos.text.recipes.base import Parts
-from mnemos.text.recipes.filters import Candidate, MemoryFilter, keep_all, shares_words, trained_filter
+from mnemos.text.recipes.filters import Candidate, MemoryFilter, keep_all, shares_relation, shares_words, trained_filter
 from mnemos.text.recipes.hipporag2 import HippoRAG2, Options, load_openie
 from mnemos.text.recipes.hipporag2 import index as knowledge
 from mnemos.text.recipes.hipporag2.index import (
@@ -497,6 +497,13 @@ class TestFilters:
     def test_words_keep_what_the_question_names_half_of(self) -> None:
         assert shares_words("Which county was Erik from?", self.items()).tolist() == [1, 1, 0]
         assert shares_words("a question", [Candidate("a plain text"), Candidate("")]).tolist() == [0, 0]
+
+    def test_relations_keep_what_the_question_asks_of_a_name_in_whichever_words(self) -> None:
+        facts = [("erik", "born in", "montebello"), ("erik", "wedding held in", "oslo"), ("erik", "is", "nice")]
+        items = [*(Candidate(", ".join(fact), fact) for fact in facts), Candidate("erik sings")]
+        assert shares_relation("In which county was Erik born?", items).tolist() == [1, 0, 0, 1]
+        assert shares_relation("Where was Erik married?", items).tolist() == [0, 1, 0, 1]
+        assert shares_relation("Where was Ada born?", items).tolist() == [0, 0, 0, 0]
 
     def test_the_trained_one_likes_what_speaks_for_a_fact(self) -> None:
         base = dict(self.items()[0].signals)

@@ -36,6 +36,8 @@ _TALK = 2.5
 """What the sum of the word scores of five turns is divided by, to stand for the score of their stretch."""
 _REACH = 2
 """Turns to either side of a seed that become candidates too."""
+_SAID, _SAID_OF = (0.06, 0.09), 32
+"""Mean and deviation of what rows say of a question (LoCoMo: .05 to .07, .08 to .11), and the rows they stand for."""
 _FAR = 8
 """Deviations beyond which more of them say no more."""
 _STRIDE = 7
@@ -128,11 +130,18 @@ def _alike(corpus: Corpus, matches: Matches) -> tuple[Floats, Floats]:
     # the likest come last, and what is assigned last stays
     best.reshape(-1)[near.of[which] * len(corpus) + rows] = near.likeness[which]
     said = np.einsum("t,tn->n", matches.share, best)
-    mean = float(said.mean())
-    deviation = math.sqrt(max(1e-9, float(np.vecdot(said, said)) / len(said) - mean**2))
+    mean, deviation = _usual(said if corpus.ordered else said[corpus.order])
     said -= np.float32(mean)
     said /= np.float32(deviation)
     return np.minimum(said, np.float32(_FAR), out=said), best.max(axis=1, initial=0.0)
+
+
+def _usual(said: Floats) -> tuple[float, float]:
+    """Mean and deviation over a memory and `_SAID_OF` rows of the usual kind: two rows alone have no statistics."""
+    n = len(said) + _SAID_OF
+    mean = (float(said.sum()) + _SAID_OF * _SAID[0]) / n
+    square = (float(np.vecdot(said, said)) + _SAID_OF * (_SAID[0] ** 2 + _SAID[1] ** 2)) / n
+    return mean, math.sqrt(square - mean**2)
 
 
 def _windows(corpus: Corpus, matches: Matches, places: Ints) -> Floats:
