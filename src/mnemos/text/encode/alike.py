@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 TABLE = Path(__file__).with_name("alike.npz")
 LEAST = 0.25
-"""Cosine from which a stem is a neighbour."""
+"""Cosine from which a stem is a neighbour. (From .15 to .3 recall@20 differs by .006 at most, in trials.)"""
 STEPS = 255
 """Likeness is kept as one of so many steps above `LEAST`."""
 

@@ -65,7 +65,6 @@ class _Lists:
         sums = np.add.reduceat(counts.astype(np.int64), first) if len(first) else first
         return cls(keys[first], np.minimum(sums, 65535).astype(np.uint16))
 
-    @property
     def keys(self) -> NDArray[np.uint64]:
         """What it was made of."""
         return _keys(self.terms.repeat(np.diff(self.starts)), self.rows)
@@ -115,7 +114,7 @@ class Postings:
     def _sort(self) -> None:
         old, new = self._lists, np.concatenate([_NO_KEYS, *self._waiting])
         self._lists = _Lists.of(
-            np.concatenate([old.keys, new]), np.concatenate([old.counts, np.ones(len(new), np.uint16)])
+            np.concatenate([old.keys(), new]), np.concatenate([old.counts, np.ones(len(new), np.uint16)])
         )
         self._listed, self._waiting, self._tail = len(self), [], _NONE
 
@@ -147,12 +146,13 @@ class Postings:
     def _found(self, terms: tuple[int, ...]) -> list[Posting]:
         wanted, found = np.array(terms, np.uint32), [_NOWHERE] * len(terms)
         for part in self._parts():
-            for n, (start, end) in enumerate(zip(*(edge.tolist() for edge in part.find(wanted)), strict=True)):
-                if end > start:
-                    more, known = Posting(part.rows[start:end], part.counts[start:end]), found[n]
-                    found[n] = more if known is _NOWHERE else Posting(
-                        np.concatenate([known.rows, more.rows]), np.concatenate([known.counts, more.counts])
-                    )  # fmt: skip
+            starts, ends = part.find(wanted)
+            for n in np.flatnonzero(ends > starts).tolist():
+                entries, known = slice(starts[n], ends[n]), found[n]
+                rows, counts = part.rows[entries], part.counts[entries]
+                if known is not _NOWHERE:
+                    rows, counts = np.concatenate([known.rows, rows]), np.concatenate([known.counts, counts])
+                found[n] = Posting(rows, counts)
         return found
 
     def where(self, terms: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

@@ -31,7 +31,7 @@ def confidence(query: Query, signals: Signals, ranked: Ranked) -> float:
     values = confidence_features(query, signals, ranked)
     (logit,) = weights()[f"{kind}-confidence"](values[None])
     # the model knows long memories only; in a short one even the best match may share nothing with
-    # the question: neither a word that was ever heard, or one like it, nor its meaning
+    # the question: no word that was ever heard, none like one, nor its meaning
     unheard = 1 - float(signals.matches.share @ signals.heard)
     near = float(ranked.first[:, FEATURES.index("meaning")].max())
     strange = unheard * (1 - min(1.0, max(0.0, near) / _NEAR))
