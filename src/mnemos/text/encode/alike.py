@@ -24,14 +24,14 @@ STEPS = 255
 
 
 class Neighbours(NamedTuple):
-    """Entries by term, those of one term from the least like to itself."""
+    """Entries by term, those of one term from the least to the most like it."""
 
     of: NDArray[np.int64]
     """[m] position of the term that each is a neighbour of."""
     terms: NDArray[np.uint32]
     """[m] hashed stems."""
     likeness: NDArray[np.float32]
-    """[m] cosine; 1 for the term itself."""
+    """[m] cosine."""
 
 
 class Table(NamedTuple):
@@ -46,27 +46,24 @@ class Table(NamedTuple):
 
 
 def neighbours(terms: Sequence[int]) -> Neighbours:
-    """Each of the hashed stems `terms` with its neighbours; one that the table does not know has only itself."""
+    """The neighbours of hashed stems; none of a stem that the table does not know."""
     near, likeness = zip(*map(_neighbours, terms), strict=True) if terms else ((), ())
     sizes = [len(one) for one in near]
     return Neighbours(
         np.arange(len(sizes)).repeat(sizes),
-        np.concatenate([*near, _NONE]),
-        np.concatenate([*likeness, _NONE], dtype=np.float32),
+        np.concatenate([*near, np.empty(0, np.uint32)]),
+        np.concatenate([*likeness, np.empty(0, np.float32)]),
     )
 
 
 @lru_cache(maxsize=10_000)
 def _neighbours(term: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-    table, own = _table(), np.uint32(term)
-    place = min(int(np.searchsorted(table.terms, own)), len(table.terms) - 1)
+    table = _table()
+    place = min(int(np.searchsorted(table.terms, np.uint32(term))), len(table.terms) - 1)
     steps = table.likeness[place]
-    there = (steps > 0) & (table.terms[place] == own)
+    there = (steps > 0) & (table.terms[place] == term)
     likeness = LEAST + np.float32((1 - LEAST) / STEPS) * steps[there]
-    return np.append(table.terms[table.near[place, there]], own), np.append(likeness, np.float32(1))
-
-
-_NONE = np.empty(0, np.uint32)
+    return table.terms[table.near[place, there]], likeness.astype(np.float32)
 
 
 @lru_cache(maxsize=1)

@@ -156,7 +156,7 @@ class Postings:
         return found
 
     def where(self, terms: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """(position in `terms`, row) of every row that holds one of them; those of a row by position."""
+        """(position in `terms`, row) of every row that holds one of them, by position."""
         positions, rows = [np.empty(0, np.int64)], [_NOWHERE.rows]
         for part in self._parts():
             starts, ends = part.find(terms)
@@ -168,7 +168,11 @@ class Postings:
             steps[sizes.cumsum()[:-1]] = np.diff(starts) - sizes[:-1] + 1
             steps[:1] = starts[:1]
             rows.append(part.rows[steps.cumsum()])
-        return np.concatenate(positions), np.concatenate(rows)
+        position, row = np.concatenate(positions), np.concatenate(rows)
+        if len(rows) > 2:  # those of each part are in order
+            order = np.argsort(position, kind="stable")
+            position, row = position[order], row[order]
+        return position, row
 
     def idf(self, posting: Posting) -> float:
         """Inverse document frequency, never negative."""

@@ -247,7 +247,7 @@ def _near(query: Query) -> dict[int, list[tuple[str, float]]]:
     found: dict[int, list[tuple[str, float]]] = {}
     words, near = [*query.terms.values()], neighbours(tuple(query.terms))
     for of, term, likeness in zip(near.of.tolist(), near.terms.tolist(), near.likeness.tolist(), strict=True):
-        if _ALIKE <= likeness < 1:
+        if likeness >= _ALIKE:
             found.setdefault(term, []).append((words[of], likeness))
     return found
 

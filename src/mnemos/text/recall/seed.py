@@ -38,6 +38,8 @@ _REACH = 2
 """Turns to either side of a seed that become candidates too."""
 _SAID, _SAID_OF = (0.06, 0.09), 32
 """Mean and deviation of what rows say of a question (LoCoMo: .05 to .07, .08 to .11), and the rows they stand for."""
+_REWORDED = 12
+"""Words whose neighbours are looked for, the rarest: more than questions have; a whole text as a query has enough."""
 _FAR = 8
 """Deviations beyond which more of them say no more."""
 _STRIDE = 7
@@ -82,7 +84,7 @@ def seed(query: Query, corpus: Corpus, mask: NDArray[np.bool_] | None, k: int = 
     """Candidates for `query` among the rows of `corpus` that `mask` admits, more than `k`, with their signals."""
     matches = corpus.postings.matches(query.terms)
     lexical, coverage = _bm25(corpus, matches)
-    alike, heard = _alike(corpus, matches)
+    alike, heard = _alike(corpus, matches, coverage)
     dense = query.vector is not None and len(corpus.vectors) > 0
     everything = len(corpus) <= EVERYTHING
     cosine = _cosines(query, corpus, mask, everything)
@@ -122,18 +124,26 @@ def _bm25(corpus: Corpus, matches: Matches) -> tuple[Floats, Floats]:
     return lexical.astype(np.float32), coverage.astype(np.float32)
 
 
-def _alike(corpus: Corpus, matches: Matches) -> tuple[Floats, Floats]:
+def _alike(corpus: Corpus, matches: Matches, coverage: Floats) -> tuple[Floats, Floats]:
     """(`Signals.alike`, `Signals.heard`): a row says as much of a word as the likest of its words is like it."""
-    near = neighbours(matches.terms)
+    rare = np.argsort(-matches.share, kind="stable")[:_REWORDED].tolist()
+    near = neighbours([matches.terms[n] for n in rare])
     which, rows = corpus.postings.where(near.terms)
-    best = np.zeros((len(matches.terms), len(corpus)), np.float32)
-    # the likest come last, and what is assigned last stays
-    best.reshape(-1)[near.of[which] * len(corpus) + rows] = near.likeness[which]
-    said = np.einsum("t,tn->n", matches.share, best)
+    likeness = near.likeness[which]
+    edges = np.searchsorted(near.of[which], np.arange(len(rare) + 1)).tolist()
+    itself = np.searchsorted(matches.term, np.arange(len(matches.terms) + 1)).tolist()
+    said, best = coverage.copy(), np.empty(len(corpus), np.float32)
+    heard = (np.diff(itself) > 0).astype(np.float32)
+    for n, start, end in zip(rare, edges, edges[1:], strict=False):
+        mine, how = rows[start:end], likeness[start:end]
+        best[mine] = how  # the likest come last, and what is assigned last stays
+        best[matches.rows[itself[n] : itself[n + 1]]] = 0  # counted in the coverage
+        said[mine] += matches.share[n] * best[mine]  # once for each row, however often it is among them
+        heard[n] = max(heard[n], how.max(initial=0.0))
     mean, deviation = _usual(said if corpus.ordered else said[corpus.order])
     said -= np.float32(mean)
     said /= np.float32(deviation)
-    return np.minimum(said, np.float32(_FAR), out=said), best.max(axis=1, initial=0.0)
+    return np.minimum(said, np.float32(_FAR), out=said), heard
 
 
 def _usual(said: Floats) -> tuple[float, float]:

@@ -73,8 +73,8 @@ def shares_relation(query: str, items: Sequence[Candidate]) -> Floats:
     asked = set(terms(query).tolist())
 
     def related(item: Candidate) -> bool:
-        near = neighbours(terms(" ".join(item.fields[1:-1])).tolist())
-        return not item.fields or not asked.isdisjoint(near.terms.tolist())
+        relation = terms(" ".join(item.fields[1:-1])).tolist()
+        return not item.fields or not asked.isdisjoint([*relation, *neighbours(relation).terms.tolist()])
 
     kept = shares_words(query, items)
     return np.array([keep * related(item) for keep, item in zip(kept, items, strict=True)], np.float64)
