@@ -201,9 +201,14 @@ def _pairs(word: str) -> list[str]:
     return [word[i : i + 2] for i in range(len(word) - 1)] or [word]
 
 
+def content_words(text: str) -> list[str]:
+    """The `words` of a text that are no `STOP_WORDS`."""
+    return [word for word in words(text) if word not in STOP_WORDS]
+
+
 def terms(text: str) -> NDArray[np.uint32]:
     """Hashed stems of the content words of `text`, in order, repetitions kept."""
-    return np.array([_term(w) for w in words(text) if w not in STOP_WORDS], np.uint32)
+    return np.array([*map(_term, content_words(text))], np.uint32)
 
 
 def term_words(text: str | Sequence[str]) -> dict[int, str]:

@@ -6,7 +6,7 @@ which a full-text table shared between users cannot promise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,24 +155,12 @@ class Postings:
                 found[n] = Posting(rows, counts)
         return found
 
-    def where(self, terms: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """(position in `terms`, row) of every row that holds one of them, by position."""
-        positions, rows = [np.empty(0, np.int64)], [_NOWHERE.rows]
+    def rows(self, terms: NDArray[np.uint32]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.int64]]]:
+        """(the rows that hold each of m terms, term by term; [m] how many hold each), in parts that share no row."""
         for part in self._parts():
             starts, ends = part.find(terms)
-            found = np.flatnonzero(ends > starts)
-            starts, sizes = starts[found], ends[found] - starts[found]
-            positions.append(found.repeat(sizes))
-            # from one entry to the next it is a step, but where a list ends and another one starts
-            steps = np.ones(len(positions[-1]), np.int64)
-            steps[sizes.cumsum()[:-1]] = np.diff(starts) - sizes[:-1] + 1
-            steps[:1] = starts[:1]
-            rows.append(part.rows[steps.cumsum()])
-        position, row = np.concatenate(positions), np.concatenate(rows)
-        if len(rows) > 2:  # those of each part are in order
-            order = np.argsort(position, kind="stable")
-            position, row = position[order], row[order]
-        return position, row
+            slices = [part.rows[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+            yield np.concatenate([_NOWHERE.rows, *slices], dtype=np.intp), ends - starts
 
     def idf(self, posting: Posting) -> float:
         """Inverse document frequency, never negative."""

@@ -9,7 +9,7 @@ makes `weights.json` from conversations with annotated evidence.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.text.encode.alike import neighbours
-from mnemos.text.encode.analyse import term_words
+from mnemos.text.encode.analyse import content_words
 from mnemos.text.index.corpus import Corpus
 from mnemos.text.recall.model import FEATURES, Linear, weights
 from mnemos.text.recall.query import Query
@@ -208,7 +208,7 @@ def reasons(
         words[row].append(query.terms[matches.terms[term]])
     named = frozenset() if all(words.values()) else query.mentions()
     own = dict(zip(FEATURES, ranked.first[chosen].T.tolist(), strict=True))
-    near = _near(query)
+    near = {} if all(words.values()) else _near(query)
     speakers = corpus.speaker[rows].tolist()
     before, after = corpus.before[rows].tolist(), corpus.after[rows].tolist()
     found = []
@@ -218,7 +218,7 @@ def reasons(
             why.append(f"fact: {query.stated[row]}, read from this")
         if matched:
             why.append("words: " + ", ".join(dict.fromkeys(matched)))
-        if row in bodies and (others := _in_other_words(near, corpus.terms[row], bodies[row]["text"], matched)):
+        elif row in bodies and (others := _in_other_words(near, corpus.terms[row], bodies[row]["text"])):
             why.append("alike: " + ", ".join(f"{said} for {asked}" for asked, said in others.items()))
         if (apart := own["meaning z"][n]) > 1.5:
             why.append(f"meaning: cosine {own['meaning'][n]:.2f}, {apart:.1f} deviations above this memory's mean")
@@ -245,26 +245,23 @@ def reasons(
 def _near(query: Query) -> dict[int, list[tuple[str, float]]]:
     """By hashed stem, the words of a question that it may stand for, and how well."""
     found: dict[int, list[tuple[str, float]]] = {}
-    words, near = [*query.terms.values()], neighbours(tuple(query.terms))
-    for of, term, likeness in zip(near.of.tolist(), near.terms.tolist(), near.likeness.tolist(), strict=True):
-        if likeness >= _ALIKE:
-            found.setdefault(term, []).append((words[of], likeness))
+    asked, near = [*query.terms.values()], neighbours(tuple(query.terms))
+    close = near.likeness >= _ALIKE
+    for of, term, likeness in zip(*(part[close].tolist() for part in near), strict=True):
+        found.setdefault(term, []).append((asked[of], likeness))
     return found
 
 
 def _in_other_words(
-    near: Mapping[int, list[tuple[str, float]]], terms: NDArray[np.uint32], text: str, matched: Sequence[str]
+    near: Mapping[int, list[tuple[str, float]]], terms: NDArray[np.uint32], text: str
 ) -> dict[str, str]:
-    """By word of the question that a text does not have, the likest that it has."""
+    """By word of the question, the likest that a text has."""
     best: dict[str, tuple[float, int]] = {}
-    for term in set(terms.tolist()) & near.keys():
-        for word, likeness in near[term]:
-            if word not in matched:
-                best[word] = max(best.get(word, (0.0, 0)), (likeness, term))
-    if not best:
-        return {}
-    spelled = term_words(text)
-    return {word: spelled[term] for word, (_, term) in best.items() if term in spelled}
+    for place, term in enumerate(terms.tolist()):
+        for word, likeness in near.get(term, ()):
+            best[word] = max(best.get(word, (0.0, 0)), (likeness, place))
+    spelled = content_words(text) if best else []
+    return {word: spelled[place] for word, (_, place) in best.items()}
 
 
 def _quoted(body: Mapping[str, Any]) -> str:

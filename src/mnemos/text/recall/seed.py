@@ -128,18 +128,21 @@ def _alike(corpus: Corpus, matches: Matches, coverage: Floats) -> tuple[Floats, 
     """(`Signals.alike`, `Signals.heard`): a row says as much of a word as the likest of its words is like it."""
     rare = np.argsort(-matches.share, kind="stable")[:_REWORDED].tolist()
     near = neighbours([matches.terms[n] for n in rare])
-    which, rows = corpus.postings.where(near.terms)
-    likeness = near.likeness[which]
-    edges = np.searchsorted(near.of[which], np.arange(len(rare) + 1)).tolist()
+    of = np.searchsorted(near.of, np.arange(len(rare) + 1))
     itself = np.searchsorted(matches.term, np.arange(len(matches.terms) + 1)).tolist()
     said, best = coverage.copy(), np.empty(len(corpus), np.float32)
     heard = (np.diff(itself) > 0).astype(np.float32)
-    for n, start, end in zip(rare, edges, edges[1:], strict=False):
-        mine, how = rows[start:end], likeness[start:end]
-        best[mine] = how  # the likest come last, and what is assigned last stays
-        best[matches.rows[itself[n] : itself[n + 1]]] = 0  # counted in the coverage
-        said[mine] += matches.share[n] * best[mine]  # once for each row, however often it is among them
-        heard[n] = max(heard[n], how.max(initial=0.0))
+    for rows, sizes in corpus.postings.rows(near.terms):
+        likeness = near.likeness.repeat(sizes)
+        ends = np.append(0, sizes.cumsum())[of].tolist()
+        for n, start, end in zip(rare, ends, ends[1:], strict=False):
+            if start == end:
+                continue
+            mine, how = rows[start:end], likeness[start:end]
+            best[mine] = how  # the likest come last, and what is assigned last stays
+            best[matches.rows[itself[n] : itself[n + 1]]] = 0  # counted in the coverage
+            said[mine] += matches.share[n] * best[mine]  # once for each row, however often it is among them
+            heard[n] = max(heard[n], how[-1])
     mean, deviation = _usual(said if corpus.ordered else said[corpus.order])
     said -= np.float32(mean)
     said /= np.float32(deviation)
