@@ -261,7 +261,8 @@ def _in_other_words(
         for word, likeness in near.get(term, ()):
             best[word] = max(best.get(word, (0.0, 0)), (likeness, place))
     spelled = content_words(text) if best else []
-    return {word: spelled[place] for word, (_, place) in best.items()}
+    # a file whose terms were read by other rules may have other places
+    return {word: spelled[place] for word, (_, place) in best.items() if place < len(spelled)}
 
 
 def _quoted(body: Mapping[str, Any]) -> str:
