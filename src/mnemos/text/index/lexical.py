@@ -159,7 +159,9 @@ class Postings:
         """(the rows that hold each of m terms, term by term; [m] how many hold each), in parts that share no row."""
         for part in self._parts():
             starts, ends = part.find(terms)
-            slices = [part.rows[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+            there = ends > starts
+            edges = zip(starts[there].tolist(), ends[there].tolist(), strict=True)
+            slices = [part.rows[start:end] for start, end in edges]
             yield np.concatenate([_NOWHERE.rows, *slices], dtype=np.intp), ends - starts
 
     def idf(self, posting: Posting) -> float:

@@ -40,6 +40,8 @@ _SAID, _SAID_OF = (0.06, 0.09), 32
 """Mean and deviation of what rows say of a question (LoCoMo: .05 to .07, .08 to .11), and the rows they stand for."""
 _REWORDED = 12
 """Words whose neighbours are looked for, the rarest: more than questions have; a whole text as a query has enough."""
+_FEW = 8
+"""One row in so many is few: fewer are added one by one, more by way of all rows."""
 _FAR = 8
 """Deviations beyond which more of them say no more."""
 _STRIDE = 7
@@ -139,9 +141,15 @@ def _alike(corpus: Corpus, matches: Matches, coverage: Floats) -> tuple[Floats, 
             if start == end:
                 continue
             mine, how = rows[start:end], likeness[start:end]
+            dense = _FEW * len(mine) > len(said)
+            if dense:
+                best.fill(0)
             best[mine] = how  # the likest come last, and what is assigned last stays
             best[matches.rows[itself[n] : itself[n + 1]]] = 0  # counted in the coverage
-            said[mine] += matches.share[n] * best[mine]  # once for each row, however often it is among them
+            if dense:
+                said += matches.share[n] * best
+            else:
+                said[mine] += matches.share[n] * best[mine]  # once for each row, however often it is among them
             heard[n] = max(heard[n], how[-1])
     mean, deviation = _usual(said if corpus.ordered else said[corpus.order])
     said -= np.float32(mean)
