@@ -149,7 +149,11 @@ def test_the_words_of_a_stretch_are_scored_as_if_it_were_one_text(memory: Memory
     "question",
     ["gallery violin goose Lisbon", "gallery violin goose Lisbon bread dog river train museum shop book friend rain"],
 )
-def test_each_row_says_of_a_word_what_the_likest_of_its_words_says(memory: Memory, question: str) -> None:
+@pytest.mark.parametrize("few", [0, 10**6])  # rows are added one by one, or by way of all
+def test_each_row_says_of_a_word_what_the_likest_of_its_words_says(
+    memory: Memory, question: str, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seed, "_FEW", few)
     with memory._store.reading():
         corpus = memory._recall.corpus(Scope())
     signals = seed.seed(reading.read(question, corpus, 2e9), corpus, None)
