@@ -34,7 +34,7 @@ from mnemos.text.index.corpus import Corpus
 from mnemos.text.memory import Memory
 from mnemos.text.recall import query as reading
 from mnemos.text.recall.confidence import CONFIDENCE, confidence_features
-from mnemos.text.recall.model import FEATURES, PLACES, Linear
+from mnemos.text.recall.model import FEATURES, KINDS, PLACES, Linear
 from mnemos.text.recall.rank import Ranked, diversify, features
 from mnemos.text.recall.seed import Signals, seed
 from mnemos.text.recall.spread import NAMES as SPREAD
@@ -53,6 +53,8 @@ _RISING = ("words", "coverage", "alike", "talk 2", "talk 4", "speaker", "in wind
 _BOUNDS = dict.fromkeys(_RISING, (0, None)) | dict.fromkeys(PLACES, (None, 0))
 """What cannot count against a candidate: sharing the question's words, or a better place. (Free signs give the same
 recall on whole conversations, and lose .008 of MRR where each session is a memory of its own.)"""
+_EMBEDDERS = ("minilm", "fast", None)
+"""What stands for each of `KINDS`."""
 WEIGHTS = Path(recall.__file__).with_name("weights.json")
 
 
@@ -278,14 +280,14 @@ def _sureness(example: Example, scores: Floats) -> Floats:
 
 
 def main() -> None:
-    """Train both kinds of weights and write the file."""
+    """Train the models of each of `KINDS` and write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="a file in the format of locomo10.json, .xz allowed")
     parser.add_argument("--dry", action="store_true", help="report only")
     arguments = parser.parse_args()
     conversations = load_locomo(arguments.data)
     models, reports = {}, {}
-    for kind, embedder in (("hybrid", "minilm"), ("lexical", None)):
+    for kind, embedder in zip(KINDS, _EMBEDDERS, strict=True):
         data = examples(conversations, embedder, _ELSEWHERE)
         fitted, reports[kind] = train(data)
         models.update({f"{kind}-{name}": model for name, model in fitted.items()})

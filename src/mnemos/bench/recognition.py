@@ -60,18 +60,20 @@ class Desk:
     asked: tuple[tuple[Sought, frozenset[str]], ...]
     """Each question with the ids of its evidence."""
 
-    def variant(self, options: Options, recognition: MemoryFilter) -> HippoRAG2:
-        """The recipe with other options, over the same index."""
-        return HippoRAG2(self.recipe.parts, options=options, recognition=recognition)
-
     def recalls(
-        self, options: Options, recognition: Callable[[int], MemoryFilter], ks: Sequence[int] = (2, 5)
+        self,
+        options: Options,
+        recognition: Callable[[int], MemoryFilter],
+        ks: Sequence[int] = (2, 5),
+        walk: type[HippoRAG2] = HippoRAG2,
     ) -> NDArray[np.float64]:
-        """[questions, ks] recall, each question with the filter that `recognition` gives for its number."""
+        """[questions, ks] recall of the recipe with other options, over the same index, each question with the filter
+        that `recognition` gives for its number."""
         found = []
         for number, (sought, gold) in enumerate(self.asked):
             with self.recipe.parts.store.reading():
-                hits = self.variant(options, recognition(number)).seek(sought, self.index)
+                made = walk(self.recipe.parts, options=options, recognition=recognition(number))
+                hits = made.seek(sought, self.index)
             ids = [hit.id for hit in hits]
             found.append([recall_at(ids, gold, k) for k in ks])
         return np.array(found)
@@ -170,10 +172,12 @@ def held_out(data: Sequence[Example], seed: int, folds: int = FOLDS) -> list[Tra
     return [fitted[f] for f in fold]
 
 
-def unseen_recalls(made: Desk, seeds: Sequence[int] = SEEDS, folds: int = FOLDS) -> NDArray[np.float64]:
+def unseen_recalls(
+    made: Desk, seeds: Sequence[int] = SEEDS, folds: int = FOLDS, walk: type[HippoRAG2] = HippoRAG2
+) -> NDArray[np.float64]:
     """[seeds, questions, 2] recall@2 and @5 with filters that never saw the question."""
     data = examples(made)
-    return np.stack([made.recalls(LOCAL, held_out(data, seed, folds).__getitem__) for seed in seeds])
+    return np.stack([made.recalls(LOCAL, held_out(data, seed, folds).__getitem__, walk=walk) for seed in seeds])
 
 
 def main() -> None:

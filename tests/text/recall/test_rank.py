@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from mnemos.text.recall.model import FEATURES, PLACES, slopes, weights
+from mnemos.text.recall.model import FEATURES, KINDS, PLACES, slopes, weights
 from mnemos.text.recall.rank import _place
 from mnemos.text.recall.seed import _highest
 
@@ -21,7 +21,7 @@ def test_a_place_counts_from_the_best_and_equals_share_theirs(values: list[float
 
 
 def test_sharing_more_with_the_question_never_counts_against_a_text() -> None:
-    for kind in ("hybrid", "lexical"):
+    for kind in KINDS:
         for model in ("rough", "own"):
             slope = slopes(f"{kind}-{model}")
             assert all(slope[name] >= 0 for name in ("words", "coverage", "talk 2", "talk 4", "speaker", "in window"))
@@ -30,7 +30,7 @@ def test_sharing_more_with_the_question_never_counts_against_a_text() -> None:
 
 
 def test_the_model_that_chooses_candidates_compares_none_with_another() -> None:
-    for kind in ("hybrid", "lexical"):
+    for kind in KINDS:
         assert not weights()[f"{kind}-rough"].weight[np.isin(FEATURES, PLACES)].any()
 
 

@@ -42,10 +42,10 @@ def test_a_hit_says_which_words_speaker_and_neighbours_brought_it(memory: Memory
 
 
 def test_explained_parts_sum_to_the_log_odds(memory: Memory) -> None:
-    from mnemos.text.recall.model import weights
+    from mnemos.text.recall.model import kind_of, weights
 
     for hit in memory.search(QUESTIONS[0], 5, explain=True):
-        name = "hybrid-spread" if memory.stats()["embedder"] else "lexical-spread"
+        name = f"{kind_of(memory.stats()['embedder'] or '')}-spread"
         odds = np.log(hit.score / (1 - hit.score))
         assert abs(sum(hit.parts.values()) + weights()[name].bias - odds) < 1e-2
 

@@ -5,6 +5,7 @@ thing: damping, weight of passages, node specificity, synonyms, the number of fa
 passages of another data set as distractors: all of them without triples, as nodes alone (to which no walk comes: they
 disturb dense retrieval only), and some of them with triples by the local extractor, which is the harder test.
 Without a filter, 20 facts bring more noise than sense: an oracle shows that recognition is where most can still be won.
+Rows "from names too" start the walk also at what the question names, as the default recipe does.
 Last, recall and reasoning in turn (IRCoT), with a reader who misses nothing: it states the next step as annotated once
 the passage that tells it is among the ten hits. It bounds what a language model can make of what recall gives it.
 
@@ -39,6 +40,7 @@ from mnemos.text.recipes.filters import MemoryFilter, keep_all, shares_relation,
 from mnemos.text.recipes.hipporag2 import Options
 from mnemos.text.recipes.hipporag2.index import CONTEXT, RELATION, SYNONYM, passage_node, phrase
 from mnemos.text.recipes.hipporag2.recipe import LOCAL
+from mnemos.text.recipes.named import NamedWalk
 from mnemos.text.records import Item, Kind
 from mnemos.text.results import Hit
 
@@ -47,6 +49,8 @@ DATA = Path("../shared/data/hipporag")
 _QUESTIONS = "musique_train.json.xz"
 _TRIPLES = "openie_musique_train_results_ner_gpt-3.5-turbo-1106_1890.json.xz"
 _DISTRACTORS = "2wikimultihopqa_corpus.json.xz"
+_NAMED = "from names too"
+"""Rows of the default recipe's walk (`NamedWalk`)."""
 _EXTRACTED = 1500
 """Distractors that get triples: a minute of embedding for every few hundred."""
 
@@ -83,6 +87,9 @@ def filtered(made: Desk) -> dict[str, Recalls]:
         "lexical filter": made.recalls(PAPER, _always(shares_words)),
         "20 facts, lexical filter": made.recalls(MANY, _always(shares_words)),
         "20 facts, lexical filter with relations": made.recalls(MANY, _always(shares_relation)),
+        f"20 facts, lexical filter with relations, {_NAMED}": made.recalls(
+            MANY, _always(shares_relation), walk=NamedWalk
+        ),
         "oracle filter": made.recalls(PAPER, made.oracle),
         "20 facts, oracle filter": made.recalls(MANY, made.oracle),
     }
@@ -160,6 +167,7 @@ def run(progress: Progress, data: Path = DATA, embedder: Embedder | None = None)
     with desk(case, data / _TRIPLES, cached) as made:
         table |= rows(made)
         table["trained filter, held out"] = unseen_recalls(made).mean(0)
+        table[f"trained filter, held out, {_NAMED}"] = unseen_recalls(made, walk=NamedWalk).mean(0)
         table |= interleaved(made, read_json(data / _QUESTIONS))
         judges = held_out(examples(made), SEEDS[0])
     texts = [passage_text(p["title"], p["text"]) for p in read_json(data / _DISTRACTORS)]
@@ -173,6 +181,7 @@ def run(progress: Progress, data: Path = DATA, embedder: Embedder | None = None)
             among = {"dense": made.dense(), "no filter": made.recalls(PAPER, _always(keep_all)), **filtered(made)}
             # trained without the distractors: the signals are meant to hold in another corpus
             among["trained filter, held out"] = made.recalls(LOCAL, judges.__getitem__)
+            among[f"trained filter, held out, {_NAMED}"] = made.recalls(LOCAL, judges.__getitem__, walk=NamedWalk)
         table |= {f"{name}, {crowd}": value for name, value in among.items()}
     return _result(table, cached.name, sizes)
 

@@ -27,9 +27,8 @@ def confidence(query: Query, signals: Signals, ranked: Ranked) -> float:
     """Estimated probability, in [0, 1], that what `query` asks for is among the candidates."""
     if not len(ranked.scores):
         return 0.0
-    kind = "hybrid" if signals.dense else "lexical"
     values = confidence_features(query, signals, ranked)
-    (logit,) = weights()[f"{kind}-confidence"](values[None])
+    (logit,) = weights()[f"{signals.kind}-confidence"](values[None])
     # the model knows long memories only; in a short one even the best match may share nothing with
     # the question: no word that was ever heard, none like one, nor its meaning
     unheard = 1 - float(signals.matches.share @ signals.heard)

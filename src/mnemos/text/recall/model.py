@@ -57,9 +57,20 @@ class Linear:
         return np.asarray((x - self.mean) / self.scale * self.weight, np.float32)
 
 
+KINDS = ("hybrid", "static", "lexical")
+"""What the shipped models were fitted to: vectors of a sentence encoder, those of the static table, none."""
+
+
+def kind_of(embedder: str) -> str:
+    """Which of `KINDS` fits an embedder of this name, empty for none."""
+    if not embedder:
+        return "lexical"
+    return "static" if embedder.startswith("static-") else "hybrid"
+
+
 @lru_cache(maxsize=1)
 def weights() -> dict[str, Linear]:
-    """The shipped models: `hybrid-` and `lexical-`, each with `rough`, `own`, `spread` and `confidence`."""
+    """The shipped models by name: for each of `KINDS` a `-rough`, an `-own`, a `-spread` and a `-confidence`."""
     data: dict[str, Any] = json.loads(resources.files(__package__).joinpath("weights.json").read_text())
     return {
         name: Linear(

@@ -66,12 +66,11 @@ class Ranked:
 
 def rank(query: Query, corpus: Corpus, signals: Signals, models: Mapping[str, Linear] | None = None) -> Ranked:
     """Score the candidates. `models` replaces the shipped weights (training does)."""
-    kind = "hybrid" if signals.dense else "lexical"
     models = models or weights()
     first = features(query, corpus, signals)
-    own = models[f"{kind}-own"](first)
+    own = models[f"{signals.kind}-own"](first)
     second = spread(corpus, signals, own) if len(own) else np.empty((0, len(SPREAD)), np.float32)
-    scores = models[f"{kind}-spread"](first, second)
+    scores = models[f"{signals.kind}-spread"](first, second)
     more = _more(query, corpus, signals)
     for added in more.values():
         scores = scores + added
@@ -141,7 +140,7 @@ def features(query: Query, corpus: Corpus, signals: Signals) -> Floats:
         in_window(query, corpus, rows),
         _place(signals.windows[-1]),
     ]
-    if signals.dense:
+    if signals.kind != "lexical":
         mean, deviation = signals.moments
         cosine = signals.cosine[rows]
         previous = np.where(before >= 0, signals.cosine[before], np.float32(mean))

@@ -225,7 +225,7 @@ def hit_of(record: Record, score: float, why: tuple[str, ...], parts: Mapping[st
 
 
 def _parts(signals: Signals, ranked: Ranked, n: int) -> dict[str, float]:
-    model = weights()["hybrid-spread" if signals.dense else "lexical-spread"]
+    model = weights()[f"{signals.kind}-spread"]
     values = model.parts(np.concatenate([ranked.first[n], ranked.second[n]]))
     names: Sequence[str] = (*FEATURES, *(f"around: {name}" for name in SPREAD))
     found = {name: round(float(value), 4) for name, value in zip(names, values, strict=True)}

@@ -17,7 +17,7 @@ from mnemos.text.encode.alike import neighbours
 from mnemos.text.index.corpus import Corpus
 from mnemos.text.index.lexical import Matches, saturate
 from mnemos.text.index.vectors import CROSSOVER
-from mnemos.text.recall.model import slopes
+from mnemos.text.recall.model import kind_of, slopes
 from mnemos.text.recall.query import Query
 
 Floats = NDArray[np.float32]
@@ -78,8 +78,8 @@ class Signals:
     """Mean and deviation of the cosine over the memory."""
     matches: Matches
     """Where the question's words occur."""
-    dense: bool
-    """Whether there were vectors to compare."""
+    kind: str
+    """Which models score this (`kind_of`); "lexical" where there were no vectors to compare."""
 
 
 def seed(query: Query, corpus: Corpus, mask: NDArray[np.bool_] | None, k: int = 10) -> Signals:
@@ -88,6 +88,7 @@ def seed(query: Query, corpus: Corpus, mask: NDArray[np.bool_] | None, k: int = 
     lexical, coverage = _bm25(corpus, matches)
     alike, heard = _alike(corpus, matches, coverage)
     dense = query.vector is not None and len(corpus.vectors) > 0
+    kind = kind_of(corpus.model if dense else "")
     everything = len(corpus) <= EVERYTHING
     cosine = _cosines(query, corpus, mask, everything)
     whole = everything and corpus.vectors.exact
@@ -95,13 +96,15 @@ def seed(query: Query, corpus: Corpus, mask: NDArray[np.bool_] | None, k: int = 
     if everything:
         places = np.arange(len(corpus))
     else:
-        score, seeds = _rough(query, corpus, lexical, coverage, alike, cosine, moments[1], mask), max(_SEEDS, k)
+        slope, seeds = slopes(f"{kind}-rough"), max(_SEEDS, k)
+        by_meaning = np.float32(slope["meaning"] + slope["meaning z"] / moments[1])
+        score = _rough(query, corpus, lexical, coverage, alike, cosine, slope, by_meaning, mask)
         if dense and corpus.vectors.exact:
             likely = _highest(score, _LIKELY * seeds)
             rows = corpus.order[likely]
             before = cosine[rows]
             _fill_cosines(query, corpus, cosine, likely)
-            centres = likely[_highest(score[likely] + _meaning(moments[1]) * (cosine[rows] - before), seeds)]
+            centres = likely[_highest(score[likely] + by_meaning * (cosine[rows] - before), seeds)]
         else:
             centres = _highest(score, seeds)
         told = corpus.place[list(query.stated)]
@@ -115,7 +118,7 @@ def seed(query: Query, corpus: Corpus, mask: NDArray[np.bool_] | None, k: int = 
     session = np.zeros(len(places), np.int64)
     np.cumsum(blocks[1:] != blocks[:-1], out=session[1:])
     return Signals(
-        corpus.order[places], places, session, lexical, coverage, alike, heard, windows, cosine, moments, matches, dense
+        corpus.order[places], places, session, lexical, coverage, alike, heard, windows, cosine, moments, matches, kind
     )  # fmt: skip
 
 
@@ -245,16 +248,15 @@ def _fill_cosines(query: Query, corpus: Corpus, cosine: Floats, places: Ints) ->
 
 
 def _rough(
-    query: Query, corpus: Corpus, lexical: Floats, coverage: Floats, alike: Floats, cosine: Floats, deviation: float,
-    mask: NDArray[np.bool_] | None,
+    query: Query, corpus: Corpus, lexical: Floats, coverage: Floats, alike: Floats, cosine: Floats,
+    slope: dict[str, float], by_meaning: np.float32, mask: NDArray[np.bool_] | None,
 ) -> Floats:  # fmt: skip
     """[corpus] by place: what the rough model says, from the features that cost little for every row."""
-    slope = slopes("hybrid-rough" if query.vector is not None and len(corpus.vectors) else "lexical-rough")
     per_talk = (slope["talk 2"] + slope["talk 4"]) / _TALK
     score = (slope["words"] + per_talk) * lexical
     score += slope["coverage"] * coverage
     score += slope["alike"] * alike
-    score += _meaning(deviation) * cosine
+    score += by_meaning * cosine
     for code in query.speakers:
         score += np.float32(slope["speaker"]) * (corpus.speaker == code)
     if query.window is not None:
@@ -270,12 +272,6 @@ def _rough(
     score[1:] += slope["previous meaning"] * cosine[:-1]
     score[:-1] += slope["next meaning"] * cosine[1:]
     return score
-
-
-def _meaning(deviation: float) -> np.float32:
-    """What one unit of cosine adds to a score."""
-    slope = slopes("hybrid-rough")
-    return np.float32(slope["meaning"] + slope["meaning z"] / deviation)
 
 
 def _with_neighbours(places: Ints, corpus: Corpus) -> Ints:

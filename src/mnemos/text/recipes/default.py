@@ -22,7 +22,7 @@ from mnemos.text.records import Filter, Kind, Scope
 from mnemos.text.results import Hit
 
 if TYPE_CHECKING:
-    from mnemos.text.recipes.hipporag2 import HippoRAG2
+    from mnemos.text.recipes.named import NamedWalk
 
 _FIRST, _PACE = 2.5, 2.0
 """Place of own recall's best hit among those of the walk, and of each further one behind it."""
@@ -38,10 +38,10 @@ class Mnemos:
         self.parts = parts
 
     @cached_property
-    def _walk(self) -> HippoRAG2:
-        from mnemos.text.recipes.hipporag2 import HippoRAG2  # memories without documents never need it
+    def _walk(self) -> NamedWalk:
+        from mnemos.text.recipes.named import NamedWalk  # memories without documents never need it
 
-        walk = HippoRAG2(self.parts)
+        walk = NamedWalk(self.parts)
         walk.kinds = self.kinds
         return walk
 

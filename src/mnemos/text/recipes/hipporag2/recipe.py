@@ -28,7 +28,7 @@ from mnemos.text.recipes.hipporag2.candidates import Nearest, nearest
 from mnemos.text.recipes.hipporag2.index import KnowledgeIndex, embedded, passage_node, sentence
 from mnemos.text.recipes.hipporag2.openie import LOCAL_BATCH, by_extractor, by_model, read_openie, trace_of
 from mnemos.text.recipes.hipporag2.recognition import recognise
-from mnemos.text.recipes.hipporag2.walk import Linked, Walk, min_max, phrase_weights, told
+from mnemos.text.recipes.hipporag2.walk import Linked, Starts, Walk, min_max, phrase_weights, told
 from mnemos.text.records import Filter, Record, Scope
 from mnemos.text.results import Hit
 from mnemos.text.store import Trace
@@ -146,18 +146,24 @@ class HippoRAG2(Recipe[KnowledgeIndex]):
         rows = np.arange(len(meaning)) if sought.admitted is None else np.flatnonzero(sought.admitted)
         if not len(rows):
             return []
-        linked = self.link(sought, index, meaning)
-        if not linked:  # the paper's fall-back: dense retrieval
+        starts = self.starts(sought, index, meaning)
+        if not starts.phrases:  # the paper's fall-back: dense retrieval
             best = rows[np.argsort(-meaning[rows], kind="stable")[: sought.k]]
             parts = [{"meaning": float(meaning[row])} for row in best]
             return self.hits(sought, best, meaning[best].tolist(), [_BY_MEANING] * len(best), parts)
-        options = self.options
-        starts = phrase_weights(linked, index, options.phrases, options.specificity)
-        near = options.passage_weight * min_max(meaning[rows])
-        walk = Walk(index, starts, index.slots(sought.corpus)[rows], near, options.damping)
+        near = np.zeros(len(meaning))
+        near[rows] = self.options.passage_weight * min_max(meaning[rows])
+        for id, weight in starts.passages.items():
+            near[sought.row[id]] += weight
+        walk = Walk(index, starts.phrases, index.slots(sought.corpus)[rows], near[rows], self.options.damping)
         best = np.argsort(-walk.scores, kind="stable")[: sought.k]
-        why, parts = self._told(sought, walk, rows[best], linked, meaning)
+        why, parts = self._told(sought, walk, rows[best], starts, meaning)
         return self.hits(sought, rows[best], walk.scores[best].tolist(), why, parts)
+
+    def starts(self, sought: Sought, index: KnowledgeIndex, meaning: Floats) -> Starts:
+        """The subjects and objects of the facts that are recognised; arguments as of `link`."""
+        linked = self.link(sought, index, meaning)
+        return Starts(phrase_weights(linked, index, self.options.phrases, self.options.specificity), linked)
 
     def link(self, sought: Sought, index: KnowledgeIndex, meaning: Floats) -> list[Linked]:
         """The facts nearest to the question that the filter recognises, nearest first.
@@ -183,7 +189,7 @@ class HippoRAG2(Recipe[KnowledgeIndex]):
         return (self.recognition or trained_filter())(query, items)
 
     def _told(
-        self, sought: Sought, walk: Walk, rows: Ints, linked: Sequence[Linked], meaning: Floats
+        self, sought: Sought, walk: Walk, rows: Ints, starts: Starts, meaning: Floats
     ) -> tuple[list[tuple[str, ...]], list[dict[str, float]]]:
         """Reasons and numbers of each hit: the way of the walk to it."""
         ids = [sought.corpus.ids[row] for row in rows]
@@ -192,8 +198,9 @@ class HippoRAG2(Recipe[KnowledgeIndex]):
         texts = {passage_node(id): r.text for id, r in self.parts.store.get(sorted(on_the_way)).items()}
         why: list[tuple[str, ...]] = []
         parts: list[dict[str, float]] = []
-        for row, way in zip(rows.tolist(), ways, strict=True):
-            words, data = told(way, linked, texts) if way else ("by meaning, no fact leads here", {})
+        for row, id, way in zip(rows.tolist(), ids, ways, strict=True):
+            alone = "about what the question names" if id in starts.passages else "by meaning, no fact leads here"
+            words, data = told(way, starts, texts) if way else (alone, {})
             why.append((words,))
             parts.append({"meaning": round(float(meaning[row]), 4), **data})
         return why, parts

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,20 @@ class Linked:
     """Of question and fact: 1 for the nearest of all facts, 0 for the farthest."""
     kept: float = 1.0
     """How far the filter recognised it, above 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """Where a walk starts, beside the passages that resemble the question."""
+
+    phrases: Mapping[str, float]
+    """Weight of each phrase."""
+    facts: Sequence[Linked]
+    """What brought them, for the reasons."""
+    passages: Mapping[str, float] = field(default_factory=dict)
+    """Weight of passages by record, beside that of their meaning."""
+    named: Set[str] = frozenset()
+    """The phrases that the question itself says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,29 +145,31 @@ class Walk:
         return int(nodes[best]) if flow[best] > (1 - self._damping) * self._reset[slot] else None
 
 
-def told(way: Sequence[Step], linked: Sequence[Linked], texts: Mapping[str, str]) -> tuple[str, dict[str, float]]:
+def told(way: Sequence[Step], starts: Starts, texts: Mapping[str, str]) -> tuple[str, dict[str, float]]:
     """A way in words, and as data: each step with its number, and how often the walk is there.
 
     Args:
         texts: of the passages on it, by node.
     """
     first = way[0].node
-    opening = max(
-        (one for one in linked if first in (one.fact[0], one.fact[2])),
+    linked = max(
+        (one for one in starts.facts if first in (one.fact[0], one.fact[2])),
         key=lambda one: one.likeness * one.kept,
         default=None,
     )
-    names, data = ["the question"], dict[str, float]()
-    if opening is not None:
-        fact = f"({', '.join(opening.fact)})"
+    opening, names, data = "the question ~ ", list[str](), dict[str, float]()
+    if first in starts.named:
+        opening = "the question names "
+    elif linked is not None:
+        fact = f"({', '.join(linked.fact)})"
         names.append(f"fact {fact}")
-        data[f"way 0: fact {fact}"] = round(opening.likeness * opening.kept, 4)
+        data[f"way 0: fact {fact}"] = round(linked.likeness * linked.kept, 4)
     for number, step in enumerate(way, 1):
         passage = texts.get(step.node)
         name = step.node if passage is None else f"“{shortened(passage)}”"
         names.append(name)
         data[f"way {number}: {name}"] = round(step.mass, 6)
-    return " → ".join(names).replace(" → ", " ~ ", 1), data
+    return opening + " → ".join(names), data
 
 
 def shortened(text: str) -> str:
