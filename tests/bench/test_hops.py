@@ -15,6 +15,7 @@ from mnemos.core.errors import InvalidInput
 TEXTS = {
     "Red Dust (film)": "Red Dust is a 1950 film directed by Ann Poe. It stars Joe Bly.",
     "Blue Moon": "Blue Moon is a film directed by Max Rye (1900-1950).",
+    "White Sea": "White Sea is a film directed by Lou Dorn.",
     "Ann Poe": "Ann Poe was a daughter of King Lou Dorn.",
     "Max Rye": "Max Rye married Ann Poe, a film director.",
     "Lou Dorn": "Lou Dorn was a king.",
@@ -29,6 +30,7 @@ def test_a_pair_is_a_passage_and_the_one_that_it_names_behind_a_relation() -> No
     assert set(hops.pairs(TEXTS)) == {
         ("film", "Red Dust (film)", "Ann Poe"),
         ("film", "Blue Moon", "Max Rye"),
+        ("film", "White Sea", "Lou Dorn"),
         ("child", "Ann Poe", "Lou Dorn"),
         ("spouse", "Max Rye", "Ann Poe"),
         ("song", "Grey Mare", "Joe Bly"),
@@ -36,11 +38,12 @@ def test_a_pair_is_a_passage_and_the_one_that_it_names_behind_a_relation() -> No
 
 
 def test_questions_name_their_first_passages_and_rest_on_what_these_lead_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hops, "MOST", {"film": 0, "song": 1, "child": 1, "spouse": 1})
+    monkeypatch.setattr(hops, "MOST", {"film": 1, "song": 1, "child": 1, "spouse": 1})
     made = hops.questions(TEXTS)
     assert {question["type"] for question in made} == {"compositional", "inference", "bridge comparison"}
     (both,) = (question for question in made if question["type"] == "bridge comparison")
-    assert {title for title, _ in both["supporting_facts"]} == {"Red Dust (film)", "Ann Poe", "Blue Moon", "Max Rye"}
+    titles = [title for title, _ in both["supporting_facts"]]
+    assert {("film", *titles[:2]), ("film", *titles[2:])} <= set(hops.pairs(TEXTS))
     for question in made:
         named = [title for title, _ in question["supporting_facts"]][::2]
         assert all(title in question["question"] for title in named)
