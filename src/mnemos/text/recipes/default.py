@@ -1,10 +1,10 @@
 """The default recipe: the library's own recall, and for documents an associative walk beside it.
 
 Own recall ranks everything by words, meaning, time and neighbourhood. Where it meets passages of
-documents, HippoRAG 2's walk over local triples ranks them too, and own recall fills in behind its first
-three: a passage stands by the better of its two places. They miss different evidence, so this keeps what
-either finds (MuSiQue, recall@2/5/20: own .444/.616/.850, walk .535/.740/.870, both .535/.743/.878; sums of
-ranks or of scores end below one of them).
+documents, HippoRAG 2's walk over local triples, begun also at what the question names (`recipes.named`), ranks
+them too, and own recall fills in behind its first three: a passage stands by the better of its two places
+(MuSiQue, recall@2/5/20: own .438/.601/.842, walk .546/.781/.907, both .546/.778/.907; before the walk began at
+names, both found more than either). So what no triples were found in, or no walk leads to, is still found.
 Conversations are untouched by this: their turns carry no triples.
 """
 
