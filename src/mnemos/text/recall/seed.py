@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -317,7 +318,7 @@ def in_window(query: Query, corpus: Corpus, rows: Ints | slice = _ALL) -> Floats
     return told.astype(np.float32)
 
 
-def top(scores: Floats, k: int) -> Ints:
+def top(scores: NDArray[np.floating[Any]], k: int) -> Ints:
     """Positions of the `k` highest, best first; of equals, the earlier."""
     if len(scores) <= k:
         return np.argsort(-scores, kind="stable")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.text.encode.analyse import term_words
+from mnemos.text.recall.seed import top
 from mnemos.text.recipes.base import Sought
 from mnemos.text.recipes.filters import Candidate
 from mnemos.text.recipes.hipporag2.index import Fact, KnowledgeIndex
@@ -68,7 +69,7 @@ def _first(
     sought: Sought, index: KnowledgeIndex, places: NDArray[np.int64], likeness: Floats, most: int
 ) -> list[tuple[Fact, float, list[str]]]:
     found: list[tuple[Fact, float, list[str]]] = []
-    for n in np.argsort(-likeness, kind="stable").tolist():
+    for n in _falling(likeness, 2 * most):
         value = float(likeness[n])
         if len(found) >= most and value < found[-1][1]:
             break
@@ -79,6 +80,15 @@ def _first(
             found.append((fact, value, sources))
     # equally near facts have an order of their own, whichever came first
     return sorted(found, key=lambda one: (-one[1], one[0]))[:most]
+
+
+def _falling(values: Floats, first: int) -> Iterator[int]:
+    """Positions of `values`, the highest first; sorted as far as somebody asks, which seldom goes beyond `first`."""
+    done = 0
+    while done < len(values):
+        order = top(values, max(first, 8 * done))
+        yield from order[done:].tolist()
+        done = len(order)
 
 
 def _standing(scores: NDArray[Any], admitted: NDArray[np.bool_] | None) -> Floats:
