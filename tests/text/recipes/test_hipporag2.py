@@ -114,6 +114,17 @@ class TestPhrases:
 
 
 class TestIndex:
+    def test_a_phrase_is_known_with_and_without_its_accents(self) -> None:
+        index = built([trace("p", ("Aschenbrödel", "by", "Zoe"), ("Zoë", "in", "São Tomé"), ("Tome", "is", "X"))])
+        assert index.spelled("aschenbrodel") == index.spelled("aschenbrödel") == "aschenbrödel"
+        assert index.spelled("zoë") == "zoë"
+        assert index.spelled("zoe") == "zoe"
+        assert index.spelled("sao tome") == "são tomé"
+        assert index.spelled("tomé") == "tome"
+        assert index.spelled("nobody") is None
+        index.change((), [trace("p", ("Aschenbrödel", "by", "Zoe"))])
+        assert index.spelled("aschenbrodel") is None
+
     def test_weights_are_those_of_the_paper(self) -> None:
         index = built([trace("p", ("Ada", "in", "Oslo")), trace("q", ("Ada", "near", "Oslo"), ("Rye", "is", "Rye"))])
         assert index.graph.neighbours("ada", [RELATION]) == {"oslo": 4.0}  # two facts, each in both directions

@@ -12,7 +12,7 @@ with them (in trials); questions made from 2WikiMultihopQA's passages (`mnemos.b
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -42,7 +42,7 @@ class NamedWalk(HippoRAG2):
     def starts(self, sought: Sought, index: KnowledgeIndex, meaning: NDArray[np.float64]) -> Starts:
         """Those of HippoRAG 2, and what the question names and asks."""
         found = super().starts(sought, index, meaning)
-        names, rest = names_in(sought.text, index.phrases.place)
+        names, rest = names_in(sought.text, index.spelled)
         asked = frozenset(terms(rest).tolist())
         phrases, passages, linked = dict(found.phrases), dict[str, float](), list[Linked]()
 
@@ -74,8 +74,8 @@ def _nearest(sought: Sought, index: KnowledgeIndex, facts: Sequence[Fact]) -> li
     return [facts[n] for n in np.argsort(-likeness, kind="stable")[:_FACTS]]
 
 
-def names_in(text: str, known: Container[str]) -> tuple[list[str], str]:
-    """The longest `known` phrases (as `phrase` spells them) that a text names, and its other words.
+def names_in(text: str, known: Callable[[str], str | None]) -> tuple[list[str], str]:
+    """The longest phrases that a text names, and its other words; `known` gives the phrase that is spelled so, if any.
 
     A name has a content word that is not in lower case, unless the whole text is; a number alone is none.
     """
@@ -91,8 +91,10 @@ def names_in(text: str, known: Container[str]) -> tuple[list[str], str]:
     for size in range(min(_LONGEST, len(words)), 0, -1):
         for start in range(len(words) - size + 1):
             span = slice(start, start + size)
-            name = " ".join(words[span])
-            if name in known and any(proper[span]) and not any(taken[span]) and not name.isdecimal():
+            said = " ".join(words[span])
+            if any(taken[span]) or not any(proper[span]) or said.isdecimal():
+                continue
+            if (name := known(said)) is not None:
                 taken[span] = [True] * size
                 names.append(name)
     return list(dict.fromkeys(names)), " ".join(word for word, used in zip(words, taken, strict=True) if not used)

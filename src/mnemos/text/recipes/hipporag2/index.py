@@ -7,6 +7,7 @@ cosine, once from each side that lists the other among its nearest).
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ _LONGEST = 400
 """Characters of a phrase or relation; what is longer is no phrase."""
 
 
+_ACCENTS = re.compile("[\u0300-\u036f]")
+
+
 @lru_cache(maxsize=100_000)
 def phrase(text: str) -> str:
     """The form by which two mentions are one node: NFKC, case-folded, letters and digits of any script only."""
@@ -44,6 +48,13 @@ def phrase(text: str) -> str:
     # marks belong to their letters: without them Hindi or Thai would fall apart
     kept = "".join(c if c.isalnum() or (c > "\x7f" and unicodedata.category(c)[0] == "M") else " " for c in folded)
     return " ".join(kept.split())
+
+
+def bare(name: str) -> str:
+    """A phrase without accents: "aschenbrödel" as "aschenbrodel"."""
+    if name.isascii():
+        return name
+    return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", name)))
 
 
 def facts_of(triples: Any) -> list[Fact]:
@@ -173,6 +184,8 @@ class KnowledgeIndex:
         self._places: tuple[tuple[int, int, int], Ints] = ((0, -1, -1), np.empty(0, np.int64))
         self._near: dict[str, dict[str, float]] = {}
         """The phrases that each phrase lists as its synonyms."""
+        self._accented: dict[str, str] | None = None
+        """By their letters alone, the phrases with accents; None until somebody asks."""
 
     def change(self, added: Sequence[Trace], removed: Sequence[Trace]) -> None:
         """Take the passages of `removed` out and those of `added` in."""
@@ -181,6 +194,17 @@ class KnowledgeIndex:
         fresh = [name for trace in added for name in self._add(trace)]
         self._with(fresh)
         self._places = ((0, -1, -1), np.empty(0, np.int64))
+        self._accented = None
+
+    def spelled(self, name: str) -> str | None:
+        """The phrase that is `name`, or else is spelled so but for accents; None where there is none."""
+        letters = bare(name)
+        for one in (name, letters):
+            if one in self.phrases.place:
+                return one
+        if self._accented is None:
+            self._accented = {bare(one): one for one in self.phrases.place if not one.isascii()}
+        return self._accented.get(letters)
 
     def slots(self, corpus: Corpus) -> Ints:
         """[rows] where the passage of each record is in the graph; -1 for records that are not in it."""
