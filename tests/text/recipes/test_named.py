@@ -20,7 +20,18 @@ from mnemos.text.recipes.hipporag2.walk import Starts
 from mnemos.text.recipes.named import names_in
 from mnemos.text.results import Hit
 
-KNOWN = {"ada lovelace", "ada", "lovelace bridge", "rye", "the director", "1917", "les 1917", "film", "नई दिल्ली"}
+KNOWN = {
+    "ada lovelace",
+    "ada",
+    "lovelace bridge",
+    "rye",
+    "the director",
+    "1917",
+    "les 1917",
+    "film",
+    "नई दिल्ली",
+    "billing service",
+}
 
 
 def _known(name: str) -> str | None:
@@ -37,6 +48,8 @@ def _known(name: str) -> str | None:
         ("The director of Les (1917)", ["les 1917"], "the director of"),
         ("Who was born in 1917?", [], "who was born in 1917"),
         ("where is ada lovelace from", ["ada lovelace"], "where is from"),
+        ("is ada from rye?", [], "is ada from rye"),
+        ("Who looks after the billing service?", ["billing service"], "who looks after the"),
         ("नई दिल्ली कहाँ है?", ["नई दिल्ली"], "कहाँ है"),
         ("Ada and Ada", ["ada"], "and"),
         ("?!", [], ""),
