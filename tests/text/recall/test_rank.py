@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from mnemos.text.recall.model import FEATURES, KINDS, PLACES, slopes, weights
+from mnemos.text.recall.model import FEATURES, KINDS, PLACES, kind_of, slopes, weights
 from mnemos.text.recall.rank import _place
 from mnemos.text.recall.seed import _highest
 
@@ -27,6 +27,15 @@ def test_sharing_more_with_the_question_never_counts_against_a_text() -> None:
             assert all(slope[name] >= 0 for name in ("words", "coverage", "talk 2", "talk 4", "speaker", "in window"))
             assert all(slope[name] >= 0 for name in ("meaning", "meaning z", "session meaning", "answers meaning"))
             assert all(slope[name] <= 0 for name in PLACES)
+
+
+@pytest.mark.parametrize(
+    ("embedder", "kind"),
+    [("", "lexical"), ("static-minilm-l6-256", "static"), ("minilm-int8", "hybrid"), ("openai:text-3@512", "hybrid")],
+)
+def test_each_kind_of_embedder_has_weights_of_its_own(embedder: str, kind: str) -> None:
+    assert kind_of(embedder) == kind
+    assert {f"{kind}-{model}" for model in ("rough", "own", "spread", "confidence")} <= weights().keys()
 
 
 def test_the_model_that_chooses_candidates_compares_none_with_another() -> None:
