@@ -122,6 +122,11 @@ class TestIndex:
         assert index.spelled("sao tome") == "são tomé"
         assert index.spelled("tomé") == "tome"
         assert index.spelled("nobody") is None
+        for triples in (
+            (("René", "knows", "René"), ("Renê", "knows", "Renê")),
+            (("Renê", "knows", "Renê"), ("René", "knows", "René")),
+        ):
+            assert built([trace(str(n), one) for n, one in enumerate(triples)]).spelled("rene") == "rené"
         index.change((), [trace("p", ("Aschenbrödel", "by", "Zoe"))])
         assert index.spelled("aschenbrodel") is None
 

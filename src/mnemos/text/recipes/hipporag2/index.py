@@ -33,8 +33,6 @@ NEAREST = 100
 _BLOCK = 512
 _LONGEST = 400
 """Characters of a phrase or relation; what is longer is no phrase."""
-
-
 _ACCENTS = re.compile("[\u0300-\u036f]")
 
 
@@ -203,7 +201,8 @@ class KnowledgeIndex:
             if one in self.phrases.place:
                 return one
         if self._accented is None:
-            self._accented = {bare(one): one for one in self.phrases.place if not one.isascii()}
+            accented = sorted((one for one in self.phrases.place if not one.isascii()), reverse=True)
+            self._accented = {bare(one): one for one in accented}  # of several the first by the alphabet
         return self._accented.get(letters)
 
     def slots(self, corpus: Corpus) -> Ints:
