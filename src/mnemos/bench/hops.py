@@ -1,6 +1,6 @@
 """Questions over two to four passages, made from the passages: to develop recall on, where annotated ones only test.
 
-    python -m mnemos.bench.hops shared/data/hipporag/2wikimultihopqa_corpus.json.xz made/hops.json
+    python -m mnemos.bench.hops CORPUS made/hops.json
     mnemos bench recipes --data 2wiki --path made/hops.json
 
 In the four forms of 2WikiMultihopQA (Ho et al., 2020, section 3): compositional ("When did the director of film A
@@ -81,9 +81,9 @@ def bare(title: str) -> str:
     return re.sub(r"\s*\(.*\)$", "", title)
 
 
-def questions(texts: Mapping[str, str], seed: int = 0) -> list[dict[str, Any]]:
+def questions(texts: Mapping[str, str]) -> list[dict[str, Any]]:
     """Questions in HotpotQA's form, whose evidence is titles."""
-    draw, found = random.Random(seed), defaultdict(list)
+    draw, found = random.Random(0), defaultdict(list)
     for relation, title, other in pairs(texts):
         found[relation].append((title, other))
     made: list[dict[str, Any]] = []
@@ -111,14 +111,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path, help='passages as [{"title": ..., "text": ...}], .xz allowed')
     parser.add_argument("out", type=Path, help="file of the questions; the passages go to ..._corpus.json beside it")
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     corpus = read_json(options.corpus)
     try:
         texts = {passage["title"]: passage["text"] for passage in corpus}
     except (KeyError, TypeError) as why:
         raise InvalidInput(f"{options.corpus} is no list of titles and texts ({why!r})") from None
-    made = questions(texts, options.seed)
+    made = questions(texts)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(made), "utf-8")
     options.out.with_name(f"{options.out.stem}_corpus.json").write_text(json.dumps(corpus), "utf-8")

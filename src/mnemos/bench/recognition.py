@@ -99,10 +99,11 @@ class Desk:
 
 
 @contextmanager
-def desk(case: Case, openie: Path, embedder: Embedder, *, extract: bool = True, k: int = 10) -> Iterator[Desk]:
+def desk(case: Case, openie: Path | None, embedder: Embedder, *, extract: bool = True, k: int = 10) -> Iterator[Desk]:
     """A case's passages in a fresh memory with the triples of a file, and its questions.
 
     Args:
+        openie: the file; None for none, so that all triples are extracted here.
         extract: let passages that the file does not know be extracted here; else they have no triples.
         k: hits that are asked for.
     """
@@ -111,7 +112,7 @@ def desk(case: Case, openie: Path, embedder: Embedder, *, extract: bool = True, 
         path = Path(folder) / "memory"
         with Memory(path, **made) as memory:  # as notes, from which the default recipe derives nothing of its own
             ids = memory.add([replace(item, kind=Kind.NOTE) for item in case.items])
-            if not load_openie(memory, openie):
+            if openie is not None and not load_openie(memory, openie):
                 raise InvalidInput(f"{openie} knows none of the passages of {case.name}: give the file made for them")
         with Memory(path, recipe=HippoRAG2.name, **made) as memory:
             recipe = memory.recipe

@@ -15,8 +15,10 @@ from mnemos.text.index import vectors
 from mnemos.text.index.lexical import saturate
 from mnemos.text.recall import query as reading
 from mnemos.text.recall import seed
+from mnemos.text.recall.model import weights
 from mnemos.text.recall.rank import diversify
 from mnemos.text.records import Scope
+from words_embedder import Words
 
 QUESTIONS = ("Where did Tamsin adopt Pickle?", "What chased Emeka?", "When is the exhibition?", "Who plays the cello?")
 
@@ -41,13 +43,17 @@ def test_a_hit_says_which_words_speaker_and_neighbours_brought_it(memory: Memory
     assert all(hit.why for hit in hits)
 
 
-def test_explained_parts_sum_to_the_log_odds(memory: Memory) -> None:
-    from mnemos.text.recall.model import kind_of, weights
+class _Static(Words):
+    name = "static-words"
 
-    for hit in memory.search(QUESTIONS[0], 5, explain=True):
-        name = f"{kind_of(memory.stats()['embedder'] or '')}-spread"
-        odds = np.log(hit.score / (1 - hit.score))
-        assert abs(sum(hit.parts.values()) + weights()[name].bias - odds) < 1e-2
+
+@pytest.mark.parametrize(("embedder", "kind"), [(None, "lexical"), (_Static(), "static"), (Words(), "hybrid")])
+def test_explained_parts_sum_to_the_log_odds(tmp_path: Path, embedder: Words | None, kind: str) -> None:
+    with Memory(tmp_path / "m.mnemos", embedder=embedder, clock=FixedClock("2025-11-01"), seed=1) as memory:
+        memory.add(_items())
+        for hit in memory.search(QUESTIONS[0], 5, explain=True):
+            odds = np.log(hit.score / (1 - hit.score))
+            assert abs(sum(hit.parts.values()) + weights()[f"{kind}-spread"].bias - odds) < 1e-2
 
 
 def test_scores_are_probabilities_and_the_best_come_first(memory: Memory) -> None:

@@ -22,6 +22,7 @@ from mnemos.text.recipes.base import Parts
 from mnemos.text.recipes.filters import Candidate, MemoryFilter, keep_all, shares_relation, shares_words, trained_filter
 from mnemos.text.recipes.hipporag2 import HippoRAG2, Options, load_openie
 from mnemos.text.recipes.hipporag2 import index as knowledge
+from mnemos.text.recipes.hipporag2.candidates import _falling
 from mnemos.text.recipes.hipporag2.index import (
     CONTEXT,
     RELATION,
@@ -111,6 +112,12 @@ class TestPhrases:
                  ["a", "IS", "b"], ["a" * 1000, "is", "b"]]  # fmt: skip
         assert facts_of(given) == [("a", "is", "b")]
         assert facts_of("abc") == facts_of(None) == facts_of({"a": 1}) == []
+
+
+@given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), max_size=60), st.integers(1, 9))
+def test_facts_are_looked_at_in_the_order_of_a_full_sort(values: list[float], first: int) -> None:
+    likeness = np.array(values, np.float64)
+    assert list(_falling(likeness, first)) == np.argsort(-likeness, kind="stable").tolist()
 
 
 class TestIndex:

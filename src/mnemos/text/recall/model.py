@@ -83,7 +83,7 @@ def weights() -> dict[str, Linear]:
     }
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=len(KINDS))
 def slopes(name: str) -> dict[str, float]:
     """By feature, what one unit of it adds to the score of the shipped model `name`."""
     model = weights()[name]
