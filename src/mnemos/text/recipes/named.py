@@ -5,9 +5,8 @@ B?"), and what it asks of a thing drowns in all that is known of it. So the walk
 the question spells out (HippoRAG 1 began there, arXiv:2405.14831, section 2.3), the passages that are about them, and
 what facts about them say in the question's own relation ("the director of A": A, directed by, B).
 
-Recall@5 and @20, MuSiQue with local triples and the filter held out: .739 and .873 without these starts, .770 and .903
-with them (in trials); questions made from 2WikiMultihopQA's passages (`mnemos.bench.hops`): .815 and .909, .903 and
-.968.
+Recall@5, MuSiQue with local triples and the filter held out: .739 without these starts, .771 with them; questions made
+from 2WikiMultihopQA's passages (`mnemos.bench.hops`): .815 and .903.
 """
 
 from __future__ import annotations
