@@ -8,9 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mnemos.state.ops.whole import whole
+
 IGNORED = -100
 
 
+@whole
 def chunked_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int = 2048) -> Tensor:
     """Sum over tokens of -log softmax(W h)[target], in float32; targets of -100 count nothing.
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mnemos.core.errors import InvalidInput
+from mnemos.state.ops.whole import whole
 
 
 class Polynomial(nn.Module):
@@ -50,6 +51,7 @@ class Polynomial(nn.Module):
         self.register_buffer("symmetry", torch.tensor(multinomial, dtype=torch.float64).sqrt(), persistent=False)
         self.roots = nn.Parameter(torch.tensor([factorial(i) ** -0.5 for i in range(degree + 1)]))
 
+    @whole
     def forward(self, x: Tensor) -> Tensor:
         """phi(x) [..., D] of x [..., d]."""
         one = torch.cat([x, torch.ones_like(x[..., :1])], dim=-1)

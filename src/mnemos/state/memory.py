@@ -27,6 +27,7 @@ from mnemos.state.loop import Machine, applied, read_weights, run_loop
 from mnemos.state.objective import Dot, Objective
 from mnemos.state.ops.gradient_memory import Link, Trace, gradient_memory
 from mnemos.state.ops.newton_schulz import newton_schulz
+from mnemos.state.ops.whole import whole
 from mnemos.state.retention import Decay, NoRetention, Retention, SoftThreshold
 from mnemos.state.rule import (
     ClosedForm,
@@ -156,6 +157,7 @@ class Memory(nn.Module):
         o, state = self._scan(state, q, k, v, gates)
         return o.to(q.dtype), state
 
+    @whole
     def _scan(self, state: State, q: Tensor | None, k: Tensor, v: Tensor, gates: Gates | None) -> tuple[Any, State]:
         self._check(state, q=q, k=k, v=v)
         gates = Gates() if gates is None else gates

@@ -13,10 +13,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mnemos.state.ops.whole import whole
+
 BLOCK = 128
 """Tokens whose channels, some hundreds, fit a cache of the second level."""
 
 
+@whole
 def causal_conv(padded: Tensor, weight: Tensor) -> Tensor:
     """padded [B, width-1+T, D] and weight [D, width] to y [B, T, D]. Differentiable once."""
     y: Tensor = _CausalConv.apply(padded, weight)

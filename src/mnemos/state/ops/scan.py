@@ -14,11 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mnemos.core.errors import InvalidInput
+from mnemos.state.ops.whole import whole
 
 _BUSY = 1 << 14
 """Elements of one step that keep a machine busy."""
 
 
+@whole
 def linear_scan(a: Tensor, b: Tensor, initial: Tensor | None = None, dim: int = 1) -> Tensor:
     """All x_t of x_t = a_t x_{t-1} + b_t.
 

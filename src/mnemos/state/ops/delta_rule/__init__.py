@@ -16,6 +16,7 @@ from mnemos.state.ops.check import check_operands
 from mnemos.state.ops.chunks import by_chunks
 from mnemos.state.ops.delta_rule.chunk import delta_chunks, oja_chunks
 from mnemos.state.ops.steps import fused
+from mnemos.state.ops.whole import whole
 
 __all__ = ["delta_rule", "gated_delta_rule", "oja_rule"]
 
@@ -97,6 +98,7 @@ def oja_rule(
     return _run(oja_chunks, q, k, v, g, beta, scale, initial_state, output_final_state, cu_seqlens)
 
 
+@whole
 def _run(
     chunks: Callable[..., tuple[Tensor, Tensor]],
     q: Tensor,

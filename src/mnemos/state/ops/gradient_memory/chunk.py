@@ -25,6 +25,7 @@ from mnemos.state.ops.gradient_memory.mlp import TwoMatrices, fits, mlp_chunks
 from mnemos.state.ops.gradient_memory.tokens import Piece, Tokens
 from mnemos.state.ops.gradient_memory.trace import Forward, Gradient, Linear, Link, Trace, banded, start
 from mnemos.state.ops.pack import check_cu_seqlens
+from mnemos.state.ops.whole import whole
 
 
 class Network(NamedTuple):
@@ -36,6 +37,7 @@ class Network(NamedTuple):
     transform: Callable[[Tensor], Tensor] | None
 
 
+@whole
 def gradient_memory(
     q: Tensor,
     k: Tensor,

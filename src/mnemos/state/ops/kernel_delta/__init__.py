@@ -16,10 +16,12 @@ from torch import Tensor
 from mnemos.core.errors import InvalidInput
 from mnemos.state.ops.kernel_delta.chunk import KernelState, kernel_chunks
 from mnemos.state.ops.pack import check_cu_seqlens, pack, unpack
+from mnemos.state.ops.whole import whole
 
 __all__ = ["KernelState", "kernel_delta"]
 
 
+@whole
 def kernel_delta(
     q: Tensor,
     k: Tensor,

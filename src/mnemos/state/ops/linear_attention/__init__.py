@@ -14,10 +14,12 @@ from mnemos.state.ops.check import check_operands
 from mnemos.state.ops.chunks import by_chunks
 from mnemos.state.ops.linear_attention.chunk import linear_chunks
 from mnemos.state.ops.steps import fused
+from mnemos.state.ops.whole import whole
 
 __all__ = ["linear_attention"]
 
 
+@whole
 def linear_attention(
     q: Tensor,
     k: Tensor,

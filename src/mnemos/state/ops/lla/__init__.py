@@ -26,10 +26,12 @@ from mnemos.core.errors import InvalidInput
 from mnemos.state.ops.lla.chunk import local_linear
 from mnemos.state.ops.pack import check_cu_seqlens, pack, unpack
 from mnemos.state.ops.softmax_attention import check_attention
+from mnemos.state.ops.whole import whole
 
 __all__ = ["lla"]
 
 
+@whole
 def lla(
     q: Tensor,
     k: Tensor,

@@ -17,10 +17,12 @@ from mnemos.core.errors import InvalidInput
 from mnemos.state.ops.check import check_operands
 from mnemos.state.ops.chunks import by_chunks
 from mnemos.state.ops.delta_rule.chunk import momentum_delta_chunks
+from mnemos.state.ops.whole import whole
 
 __all__ = ["momentum_delta_rule"]
 
 
+@whole
 def momentum_delta_rule(
     q: Tensor,
     k: Tensor,

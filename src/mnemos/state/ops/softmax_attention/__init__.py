@@ -14,10 +14,12 @@ from torch import Tensor
 from mnemos.core.errors import InvalidInput
 from mnemos.state.ops.pack import check_cu_seqlens, pack, unpack
 from mnemos.state.ops.softmax_attention.chunk import full_attention, window_attention
+from mnemos.state.ops.whole import whole
 
 __all__ = ["softmax_attention"]
 
 
+@whole
 def softmax_attention(
     q: Tensor,
     k: Tensor,
