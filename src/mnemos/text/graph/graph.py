@@ -118,11 +118,39 @@ class Graph:
         """Entries in all rows: two for an edge, one for an `add_node`."""
         return int(self._length.sum())
 
+    @classmethod
+    def of(
+        cls, names: Sequence[Name], kinds: Sequence[str], kind: Ints, one: Ints, other: Ints, weight: Floats,
+        sources: Sequence[Name], owner: Ints,
+    ) -> Graph:  # fmt: skip
+        """What `add_node` and `add_edges` make of many edges one by one, made at once.
+
+        Args:
+            names: of the nodes, each once.
+            kinds: of edges.
+            kind: [n] number in `kinds`; -1 for what `add_node` does.
+            one, other: [n] numbers in `names`, the same for `add_node` and for no others.
+            weight: [n] positive; of `add_node` 0.
+            sources: who puts them there.
+            owner: [n] number in `sources`.
+        """
+        graph = cls()
+        slots = graph._ends(names, ())[0]
+        for number, name in enumerate(kinds):
+            graph._kinds[name] = number
+            graph._strength.append(np.zeros(len(graph._start)))
+        order = np.argsort(owner, kind="stable")
+        edges = graph._take(kind[order], slots[one[order]], slots[other[order]], weight[order], owned=True)
+        borders = np.searchsorted(owner[order], np.arange(1, len(sources)))
+        graph._claims = {name: [mine] for name, mine in zip(sources, np.split(edges, borders), strict=True)}
+        return graph
+
     # -- writing ---------------------------------------------------------------------------
 
     def add_node(self, name: Name, source: Name = "") -> int:
         """Let `source` support a node, with or without edges; returns its slot."""
-        self._take(_NODE, *(ends := self._ends([name], [name])), np.zeros(1), source)
+        ends = self._ends([name], [name])
+        self._claims.setdefault(source, []).append(self._take(_NODE, *ends, np.zeros(1), owned=True))
         return int(ends[0][0])
 
     def add_edges(
@@ -160,7 +188,10 @@ class Graph:
         if number == len(self._strength):
             self._strength.append(np.zeros(len(self._start)))
         loops = ends[0] == ends[1]
-        self._take(np.where(loops, _NODE, number), *ends, np.where(loops, 0.0, weights), source)
+        kinds, weights = np.where(loops, _NODE, number), np.where(loops, 0.0, weights)
+        fresh = self._take(kinds, *ends, weights, owned=source is not None)
+        if source is not None:
+            self._claims.setdefault(source, []).append(fresh)
 
     def remove_source(self, source: Name) -> list[Name]:
         """Take back all that `source` added (nothing, if it is not known); returns the nodes that went with it."""
@@ -263,24 +294,24 @@ class Graph:
         self._strength = [_fit(array, len(names)) for array in self._strength]
         return self.slots(one), self.slots(other)
 
-    def _take(self, kind: int | Ints, one: Ints, other: Ints, weight: Floats, source: Name | None) -> None:
-        """Enter edges into the table and the pool."""
+    def _take(self, kind: int | Ints, one: Ints, other: Ints, weight: Floats, *, owned: bool) -> Ints:
+        """Enter edges into the table and the pool; returns their places in the table."""
         first, last = self._edges, self._edges + len(one)
         self._one, self._other, self._kind = (_fit(a, last) for a in (self._one, self._other, self._kind))
         self._weight = _fit(self._weight, last)
         self._owned, self._alive = _fit(self._owned, last), _fit(self._alive, last)
         self._one[first:last], self._other[first:last], self._kind[first:last] = one, other, kind
-        self._weight[first:last], self._owned[first:last], self._alive[first:last] = weight, source is not None, True
+        self._weight[first:last], self._owned[first:last], self._alive[first:last] = weight, owned, True
         self._edges = last
         self._changed()
         fresh = np.arange(first, last)
         twice = one != other
-        if source is not None:
-            self._claims.setdefault(source, []).append(fresh)
+        if owned:
             np.add.at(self._support, one, 1)
             np.add.at(self._support, other[twice], 1)
         rows, ends = np.concatenate([one, other[twice]]), np.concatenate([other, one[twice]])
         self._link(rows, ends, np.concatenate([fresh, fresh[twice]]))
+        return fresh
 
     def _link(self, row: Ints, to: Ints, edge: Ints) -> None:
         """Append entries to the rows of the pool."""

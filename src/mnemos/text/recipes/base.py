@@ -12,6 +12,7 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar, Generic, TypeVar
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.core.clock import Clock, Time
-from mnemos.core.errors import EndpointError, MissingExtra
+from mnemos.core.errors import EndpointError, MissingExtra, StoreError
 from mnemos.core.ids import IdGenerator
 from mnemos.text.index.corpus import Corpus
 from mnemos.text.index.lexical import saturate
@@ -35,6 +36,8 @@ from mnemos.text.write import Encoder
 
 log = logging.getLogger(__name__)
 
+_FEW = 256
+"""Traces that are indexed in no time: what a packed index may lack."""
 Index = TypeVar("Index")
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -109,6 +112,10 @@ class _State(Generic[Index]):
     corpus: tuple[int, int, int] = (-1, -1, -1)
     """Which state of the corpus `row` is of."""
     row: dict[str, int] = field(default_factory=dict)
+    bare: set[str] = field(default_factory=set)
+    """Keys of the `stored` that were read without bodies and vectors."""
+    fresh: int = 0
+    """Traces that came into `index` since it was packed."""
     pending: list[str] = field(default_factory=list)
     """Ids of visible records of the recipe's kinds that no live trace comes from, in order of adding."""
 
@@ -160,6 +167,21 @@ class Recipe(ABC, Generic[Index]):
     def seek(self, sought: Sought, index: Index) -> list[Hit]:
         """At most `sought.k` hits, best first."""
 
+    def pack(self, index: Index) -> bytes | None:
+        """`index` without its vectors, for a quick start; None where it is made quickly anyhow."""
+        return None
+
+    def unpack(self, body: bytes, vectors: Iterable[tuple[str, NDArray[np.float16]]]) -> Index | None:
+        """The index that `pack` packed.
+
+        Args:
+            vectors: those of each trace by its key, the latest first.
+
+        Returns:
+            None where it is in another form than this library's.
+        """
+        return None
+
     def tidy(self, scope: Scope, index: Index, now: Time) -> Iterator[Sequence[Trace]]:
         """Traces to replace when the memory consolidates."""
         yield from ()
@@ -171,7 +193,8 @@ class Recipe(ABC, Generic[Index]):
         with self._lock:
             _, state = self._synced(scope)
             if foreign := [t for t in state.stored.values() if self._foreign(t)]:
-                self._keep(scope, iter([[replace(t, vectors=None) for t in foreign]]), None)
+                whole = self.parts.store.traces_at(scope, self.name, [t.key for t in foreign])
+                self._keep(scope, iter([[replace(t, vectors=None, model="") for t in whole.values()]]), None)
             if state.pending:
                 known = self.parts.store.get(state.pending)
                 records = [known[id] for id in state.pending if id in known]
@@ -180,6 +203,7 @@ class Recipe(ABC, Generic[Index]):
                 except EndpointError as why:
                     _, state = self._synced(scope)
                     log.warning("%d records wait for the model (%s): consolidate() goes on", len(state.pending), why)
+            self._packed(scope, state)
             return len(state.pending)
 
     def consolidate(self, scope: Scope, now: Time) -> int:
@@ -204,7 +228,9 @@ class Recipe(ABC, Generic[Index]):
                     return []
                 admitted = corpus.mask(where, now)
                 sought = Sought(text, vector, where, k, now, explain, corpus, state.row, admitted)
-                return self.seek(sought, state.index)[:k]
+                hits = self.seek(sought, state.index)[:k]
+            self._packed(where.scope, state)
+            return hits
 
     def found(self, text: str, where: Filter, k: int, now: Time) -> Found:
         """The hits of `search`, beside how the library's own recall reads the question and how sure it is."""
@@ -257,7 +283,7 @@ class Recipe(ABC, Generic[Index]):
 
     def _foreign(self, trace: Trace) -> bool:
         """Whether its vectors are another embedder's."""
-        return trace.vectors is not None and trace.model != self.parts.encoder.model
+        return trace.model not in ("", self.parts.encoder.model)
 
     # -- keeping up ------------------------------------------------------------------------
 
@@ -289,17 +315,18 @@ class Recipe(ABC, Generic[Index]):
         with store.reading():
             state = self._states.get(scope)
             if state is None:
-                state = self._states[scope] = _State(self.empty())
+                state = self._states[scope] = self._opened(scope)
             corpus = self.parts.recall.corpus(scope)
             seen, fresh, dropped = store.traces(scope, self.name, state.seen)
         for key in dropped:
             state.stored.pop(key, None)
         state.stored.update((trace.key, trace) for trace in fresh)
+        state.bare.difference_update(dropped, (trace.key for trace in fresh))
         state.seen = max([seen, state.seen])
         stamp = (id(corpus), corpus.seen, len(corpus))
         if fresh or dropped or stamp != state.corpus:
             state.corpus, state.row = stamp, {id: row for row, id in enumerate(corpus.ids)}
-            self._settle(state)
+            self._settle(scope, state)
             covered = {id for trace in state.live.values() for id in trace.sources}
             asked = np.isin(corpus.kind, [KIND_NUMBER[kind] for kind in self.kinds])
             state.pending = [
@@ -307,14 +334,49 @@ class Recipe(ABC, Generic[Index]):
             ]
         return corpus, state
 
-    def _settle(self, state: _State[Index]) -> None:
+    def _opened(self, scope: Scope) -> _State[Index]:
+        """A state of nothing, or what was packed."""
+        store = self.parts.store
+        packed = store.snapshot(scope, self.name)
+        if packed is None or packed.model != self.parts.encoder.model:
+            return _State(self.empty())
+        index = self.unpack(packed.body, store.trace_vectors(scope, self.name, packed.seq))
+        if index is None:
+            return _State(self.empty())
+        stored, live = dict[str, Trace](), dict[str, Trace]()
+        known = store.bare_traces(scope, self.name, packed.seq)
+        for key, (_, trace) in known.items():
+            stored[key] = trace
+        for key, seq in packed.traces.items():
+            now, trace = known.get(key, (0, Trace(key, (), {})))
+            # one that changed since is another, and `_settle` puts it in the place of this one
+            live[key] = trace if now == seq else replace(trace, sources=())
+        return _State(index, packed.seq, stored, live, bare=set(stored))
+
+    def _packed(self, scope: Scope, state: _State[Index]) -> None:
+        """Keep the index packed once it has grown by a good part."""
+        if state.fresh < max(_FEW, len(state.live) // 20):
+            return
+        body = self.pack(state.index)
+        if body is not None:
+            with suppress(StoreError):  # a file that is busy, full or only read has the rest all the same
+                self.parts.store.put_snapshot(scope, self.name, state.seen, self.parts.encoder.model, state.live, body)
+        state.fresh = 0
+
+    def _settle(self, scope: Scope, state: _State[Index]) -> None:
         """Tell the index what came to life and what died."""
         live = {
             key: t for key, t in state.stored.items()
             if t.sources and all(id in state.row for id in t.sources) and not self._foreign(t)
         }  # fmt: skip
-        added = [t for key, t in live.items() if state.live.get(key) is not t]
+        new = [key for key, t in live.items() if state.live.get(key) is not t]
         removed = [t for key, t in state.live.items() if live.get(key) is not t]
+        if bare := [key for key in new if key in state.bare]:
+            whole = self.parts.store.traces_at(scope, self.name, bare)
+            state.stored |= whole
+            live |= whole
+            state.bare -= whole.keys()
         state.live = live
-        if added or removed:
-            self.change(state.index, added, removed)
+        if new or removed:
+            self.change(state.index, [live[key] for key in new], removed)
+            state.fresh += len(new)

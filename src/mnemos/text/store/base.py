@@ -7,7 +7,7 @@ from it in the same transaction, so that `rebuild` can make it again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -72,6 +72,20 @@ class Trace:
     """[m, dim] of unit length, in an order of the recipe's own."""
     model: str = ""
     """The embedder of `vectors`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A recipe's index, made of traces as they were once."""
+
+    seq: int
+    """The latest change of traces that is in it."""
+    model: str
+    """The embedder of their vectors."""
+    traces: Mapping[str, int]
+    """Keys of the traces that it is made of, with their change numbers."""
+    body: bytes
+    """In a form of the recipe's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +252,29 @@ class Store(Protocol):
         """(latest change number, traces that changed after `since` in the order of change, keys dropped since)."""
         ...
 
+    def traces_at(self, scope: Scope, recipe: str, keys: Sequence[str]) -> dict[str, Trace]:
+        """The traces of these keys, of those that are there."""
+        ...
+
+    def bare_traces(self, scope: Scope, recipe: str, until: int) -> dict[str, tuple[int, Trace]]:
+        """Change number and trace by key, up to change `until`, without bodies and vectors."""
+        ...
+
+    def trace_vectors(self, scope: Scope, recipe: str, until: int) -> Iterator[tuple[str, NDArray[np.float16]]]:
+        """(key, vectors [m, dim]) of those traces up to change `until` that have any, the latest first."""
+        ...
+
     def drop_traces(self, ids: Sequence[str]) -> int:
         """Drop what any recipe made of the records `ids`. Returns how many traces went."""
+        ...
+
+    def put_snapshot(self, scope: Scope, recipe: str, seq: int, model: str, keys: Collection[str], body: bytes) -> None:
+        """Keep a `Snapshot` in the place of an earlier one, unless traces have changed since `seq`: what was erased
+        meanwhile must not come back."""
+        ...
+
+    def snapshot(self, scope: Scope, recipe: str) -> Snapshot | None:
+        """The one that was kept, until something is erased from the scope."""
         ...
 
     def all_traces(self) -> Iterator[tuple[Scope, str, Trace]]:

@@ -22,7 +22,7 @@ from mnemos.core.errors import (
 from mnemos.text.store.schema import APPLICATION_ID, MIGRATIONS
 
 _MAGIC = b"SQLite format 3\x00"
-_WAIT_MS = 60_000
+WAIT_MS = 60_000
 """How long a writer waits for writers of other processes."""
 _TRIES = 100
 """In how many parts that wait is cut while a file is made."""
@@ -76,7 +76,7 @@ def _refuse_foreign(path: Path) -> None:
 def _patiently_prepare(db: apsw.Connection, path: Path) -> None:
     # while another process makes the same file or switches it to write-ahead logging, SQLite answers
     # "busy" at once, without the wait that it was told
-    db.set_busy_timeout(_WAIT_MS // _TRIES)
+    db.set_busy_timeout(WAIT_MS // _TRIES)
     for left in range(_TRIES, -1, -1):
         try:
             _prepare(db, path)
@@ -85,7 +85,7 @@ def _patiently_prepare(db: apsw.Connection, path: Path) -> None:
             if not left:
                 raise
             time.sleep(0.01)
-    db.set_busy_timeout(_WAIT_MS)
+    db.set_busy_timeout(WAIT_MS)
 
 
 def _prepare(db: apsw.Connection, path: Path) -> None:
@@ -141,7 +141,7 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except (apsw.BusyError, apsw.LockedError) as why:
-        raise StoreBusy(f"{path}: another program has been writing for over {_WAIT_MS // 1000} s: try again") from why
+        raise StoreBusy(f"{path}: another program has been writing for over {WAIT_MS // 1000} s: try again") from why
     except apsw.FullError as why:
         raise StoreFull(
             f"{path}: no space left on the device; the last operation was taken back whole: free some"

@@ -62,4 +62,10 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE INDEX trace_sources_record ON trace_sources(record);
     """,
+    """
+    -- a recipe's index as of trace `seq`: a copy that opens quickly, and is made again where it is missing
+    CREATE TABLE snapshots(
+        scope INTEGER NOT NULL, recipe TEXT NOT NULL, seq INTEGER NOT NULL, model TEXT NOT NULL,
+        traces TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY(scope, recipe));
+    """,
 )

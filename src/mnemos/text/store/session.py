@@ -11,7 +11,7 @@ from typing import Any
 import apsw
 
 from mnemos.core.errors import StoreBusy
-from mnemos.text.store.connection import connect, translated
+from mnemos.text.store.connection import WAIT_MS, connect, translated
 
 
 class Session:
@@ -56,6 +56,16 @@ class Session:
                 if not db.get_autocommit():
                     db.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Writes inside wait for no other process."""
+        db = self._db()
+        db.set_busy_timeout(0)
+        try:
+            yield
+        finally:
+            db.set_busy_timeout(WAIT_MS)
 
     def close(self) -> None:
         """Release the files. A closed store cannot be used again."""

@@ -164,6 +164,7 @@ class SQLiteStore(Queries, TraceTable):
                 drop(db, "vectors", "DELETE FROM vectors WHERE record=?", (seq,))
                 drop(db, "keys", "DELETE FROM keys WHERE record=?", (id,))
                 db.execute("DELETE FROM uses WHERE record=?", (id,))
+                db.execute("DELETE FROM snapshots WHERE scope=?", (scope,))
                 drop(db, "records", "DELETE FROM records WHERE seq=?", (seq,))
                 db.execute(
                     "INSERT INTO log(operation, scope, record, body) VALUES(?, ?, ?, NULL)",

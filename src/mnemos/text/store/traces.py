@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import apsw
 import numpy as np
+from numpy.typing import NDArray
 
 from mnemos.text.records import Scope, dumps
-from mnemos.text.store.base import Trace
+from mnemos.text.store.base import Snapshot, Trace
 from mnemos.text.store.connection import translated
 from mnemos.text.store.session import Session
 
 _COLUMNS = "seq, key, body, made_by, model, dim, vectors"
+_OF = "FROM traces JOIN scopes ON scopes.id=scope WHERE user=? AND agent=? AND recipe=?"
 
 
 class TraceTable(Session):
@@ -38,19 +40,66 @@ class TraceTable(Session):
 
     def traces(self, scope: Scope, recipe: str, since: int = 0) -> tuple[int, list[Trace], list[str]]:
         """(latest change number, traces that changed after `since` in the order of change, keys dropped since)."""
-        rows = self._rows(
-            f"SELECT {_COLUMNS} FROM traces JOIN scopes ON scopes.id=scope"
-            " WHERE user=? AND agent=? AND recipe=? AND seq>? ORDER BY seq",
-            (scope.user, scope.agent, recipe, since),
-        )
-        sources = self._sources(
-            "trace IN (SELECT seq FROM traces JOIN scopes ON scopes.id=scope"
-            " WHERE user=? AND agent=? AND recipe=? AND seq>?)",
-            (scope.user, scope.agent, recipe, since),
-        ) if rows else {}  # fmt: skip
+        values = (*_of(scope, recipe), since)
+        rows = self._rows(f"SELECT {_COLUMNS} {_OF} AND seq>? ORDER BY seq", values)
+        sources = self._sources(f"trace IN (SELECT seq {_OF} AND seq>?)", values) if rows else {}
         with translated(self.path):
             found = [_trace(row, sources) for row in rows if row[2] is not None]
         return (rows[-1][0] if rows else since), found, [row[1] for row in rows if row[2] is None]
+
+    def traces_at(self, scope: Scope, recipe: str, keys: Sequence[str]) -> dict[str, Trace]:
+        """The traces of these keys, of those that are there."""
+        found = {}
+        for key in keys:
+            for row in self._rows(
+                f"SELECT {_COLUMNS} {_OF} AND key=? AND body IS NOT NULL", (*_of(scope, recipe), key)
+            ):
+                found[key] = _trace(row, self._sources("trace=?", (row[0],)))
+        return found
+
+    def bare_traces(self, scope: Scope, recipe: str, until: int) -> dict[str, tuple[int, Trace]]:
+        """Change number and trace by key, up to change `until`, without bodies and vectors."""
+        values = (*_of(scope, recipe), until)
+        sources = self._sources(f"trace IN (SELECT seq {_OF} AND seq<=?)", values)
+        rows = self._rows(f"SELECT seq, key, made_by, model {_OF} AND seq<=? AND body IS NOT NULL ORDER BY seq", values)
+        return {key: (seq, Trace(key, sources.get(seq, ()), {}, by, None, model)) for seq, key, by, model in rows}
+
+    def trace_vectors(self, scope: Scope, recipe: str, until: int) -> Iterator[tuple[str, NDArray[np.float16]]]:
+        """(key, vectors [m, dim]) of those traces up to change `until` that have any, the latest first."""
+        sql = f"SELECT key, dim, vectors {_OF} AND seq<=? AND dim>0 AND body IS NOT NULL ORDER BY seq DESC"
+        with translated(self.path):
+            for key, dim, blob in self._db().execute(sql, (*_of(scope, recipe), until)):
+                yield key, np.frombuffer(blob, np.float16).reshape(-1, dim)
+
+    def put_snapshot(self, scope: Scope, recipe: str, seq: int, model: str, keys: Collection[str], body: bytes) -> None:
+        """Keep a `Snapshot` in the place of an earlier one, unless traces have changed since `seq`: what was erased
+        meanwhile must not come back."""
+        with self.hurried(), self.writing() as db:
+            numbers = dict(db.execute(f"SELECT key, seq {_OF}", _of(scope, recipe)))
+            if max(numbers.values(), default=seq) == seq:
+                db.execute(
+                    "INSERT OR REPLACE INTO snapshots(scope, recipe, seq, model, traces, body)"
+                    " SELECT id, ?, ?, ?, ?, ? FROM scopes WHERE user=? AND agent=?",
+                    (
+                        recipe,
+                        seq,
+                        model,
+                        json.dumps({key: numbers[key] for key in keys}),
+                        body,
+                        scope.user,
+                        scope.agent,
+                    ),
+                )
+
+    def snapshot(self, scope: Scope, recipe: str) -> Snapshot | None:
+        """The one that was kept, until something is erased from the scope."""
+        rows = self._rows(
+            "SELECT seq, model, traces, body FROM snapshots JOIN scopes ON scopes.id=scope"
+            " WHERE user=? AND agent=? AND recipe=?", _of(scope, recipe)
+        )  # fmt: skip
+        for seq, model, traces, body in rows:
+            return Snapshot(seq, model, json.loads(traces), body)
+        return None
 
     def drop_traces(self, ids: Sequence[str]) -> int:
         """Drop what any recipe made of the records `ids`. Returns how many traces went."""
@@ -82,6 +131,11 @@ class TraceTable(Session):
         for trace, record in self._rows(sql, values):
             found.setdefault(trace, []).append(record)
         return {trace: tuple(records) for trace, records in found.items()}
+
+
+def _of(scope: Scope, recipe: str) -> tuple[str, str, str]:
+    """The values of `_OF`."""
+    return scope.user, scope.agent, recipe
 
 
 _DROPPED = (None, "", "", 0, None)

@@ -105,6 +105,15 @@ class Shelf(Generic[Key]):
         self._taken = np.zeros(0, np.bool_)
         self._free: list[int] = []
 
+    @classmethod
+    def of(cls, keys: Sequence[Key], dim: int) -> Shelf[Key]:
+        """One that holds `keys` in this order, for nobody yet, with vectors of zeros."""
+        shelf = cls()
+        shelf.place = {key: n for n, key in enumerate(keys)}
+        shelf.keys, shelf.holders = list(keys), [{} for _ in keys]
+        shelf._vectors, shelf._taken = np.zeros((len(keys), dim), np.float32), np.ones(len(keys), np.bool_)
+        return shelf
+
     def __len__(self) -> int:
         return len(self.place)
 
@@ -243,6 +252,14 @@ class KnowledgeIndex:
                 yield name
         self.graph.remove_source(passage_node(key))
 
+    def synonyms(self, name: str) -> dict[str, float]:
+        """The phrases that a phrase lists as meaning the same, with their cosines."""
+        return self._near.get(name, {})
+
+    def list_synonyms(self, name: str, near: dict[str, float]) -> None:
+        """Set that list, without the edges in the graph."""
+        self._near[name] = near
+
     # -- synonyms --------------------------------------------------------------------------
     # Each phrase lists its nearest; the edges of a list have a source of their own, so that a list can be renewed.
     # A list with room left is complete, and a full one holds the best: the order of coming and going is irrelevant.
@@ -268,7 +285,7 @@ class KnowledgeIndex:
         for name in gone:
             listing = self.graph.neighbours(name, [SYNONYM]) if name in self.graph else {}
             changed.update((str(other), None) for other in listing if other not in left)
-            self.graph.remove_source(_list_of(name))
+            self.graph.remove_source(synonyms_of(name))
             self._near.pop(name, None)
         for name in changed:
             near = self._near.get(name, {})
@@ -303,10 +320,10 @@ class KnowledgeIndex:
 
     def _relist(self, name: str) -> None:
         """Bring the edges of a phrase's list in line with it."""
-        self.graph.remove_source(_list_of(name))
+        self.graph.remove_source(synonyms_of(name))
         near = self._near.get(name)
         if near:
-            self.graph.add_edges(SYNONYM, [name] * len(near), list(near), list(near.values()), _list_of(name))
+            self.graph.add_edges(SYNONYM, [name] * len(near), list(near), list(near.values()), synonyms_of(name))
         else:
             self._near.pop(name, None)
 
@@ -316,7 +333,8 @@ def passage_node(key: str) -> str:
     return f"#{key}"
 
 
-def _list_of(name: str) -> str:
+def synonyms_of(name: str) -> str:
+    """The source of the edges to a phrase's synonyms."""
     return f"~{name}"
 
 

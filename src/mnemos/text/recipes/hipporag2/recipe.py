@@ -9,7 +9,7 @@ writing; retention = what a deleted passage alone supported goes with it; rule =
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from mnemos.text.recipes.filters import MemoryFilter, trained_filter
 from mnemos.text.recipes.hipporag2.candidates import Nearest, nearest
 from mnemos.text.recipes.hipporag2.index import KnowledgeIndex, embedded, passage_node, sentence
 from mnemos.text.recipes.hipporag2.openie import LOCAL_BATCH, by_extractor, by_model, read_openie, trace_of
+from mnemos.text.recipes.hipporag2.packed import pack, unpack
 from mnemos.text.recipes.hipporag2.recognition import recognise
 from mnemos.text.recipes.hipporag2.walk import Linked, Starts, Walk, min_max, phrase_weights, told
 from mnemos.text.records import Filter, Record, Scope
@@ -128,6 +129,14 @@ class HippoRAG2(Recipe[KnowledgeIndex]):
     def change(self, index: KnowledgeIndex, added: Sequence[Trace], removed: Sequence[Trace]) -> None:
         """Passages come and go."""
         index.change(added, removed)
+
+    def pack(self, index: KnowledgeIndex) -> bytes:
+        """Names, who holds them, and synonyms."""
+        return pack(index)
+
+    def unpack(self, body: bytes, vectors: Iterable[tuple[str, NDArray[np.float16]]]) -> KnowledgeIndex | None:
+        """What `pack` packed, under the same threshold of synonymy."""
+        return unpack(body, vectors, self.options.synonymy)
 
     def take(self, scope: Scope, traces: Sequence[Trace]) -> None:
         """Keep traces that were made elsewhere, in the place of any that their records had."""
