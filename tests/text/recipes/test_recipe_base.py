@@ -3,7 +3,8 @@ for all recipes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mnemos.text.recipes import recipe_names
 from mnemos.text.recipes.base import Recipe, Sought
 from mnemos.text.records import Record, Scope
 from mnemos.text.results import Hit
-from mnemos.text.store import Trace
+from mnemos.text.store import SQLiteStore, Trace
 
 
 class Letters:
@@ -43,6 +44,7 @@ class Shout(Recipe[dict[str, Trace]]):
 
     name = "shout"
     broken = False
+    packs = False
 
     def empty(self) -> dict[str, Trace]:
         return {}
@@ -68,12 +70,33 @@ class Shout(Recipe[dict[str, Trace]]):
                         key=lambda one: -one[0])  # fmt: skip
         return [self.derived_hit(sought, t, t.body["loud"], score, (f"loud by {t.by}",)) for score, t in scored]
 
+    def pack(self, index: dict[str, Trace]) -> bytes | None:
+        told = {key: (trace.sources, trace.body["loud"], trace.model) for key, trace in index.items()}
+        return json.dumps(told).encode() if self.packs else None
+
+    def unpack(self, body: bytes, vectors: Iterable[tuple[str, np.ndarray]]) -> dict[str, Trace] | None:
+        told, found = json.loads(body), dict(vectors)
+        return {
+            key: Trace(key, tuple(sources), {"loud": loud}, "local", found.get(key), model)
+            for key, (sources, loud, model) in told.items()
+        } if self.packs else None  # fmt: skip
+
 
 @pytest.fixture
-def shouting(monkeypatch: pytest.MonkeyPatch) -> None:
+def packing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Shout`, packed at every change."""
     from mnemos.text import file
+    from mnemos.text.recipes import base
 
+    monkeypatch.setattr(Shout, "packs", True)
+    monkeypatch.setattr(base, "_FEW", 1)
     monkeypatch.setattr(file, "make_recipe", lambda name, parts: Shout(parts) if name == "shout" else None)
+
+
+@pytest.fixture(params=["built", "packed"])
+def shouting(monkeypatch: pytest.MonkeyPatch, packing: None, request: pytest.FixtureRequest) -> None:
+    """Every law holds for an index that is built anew, and for one that is packed at every change."""
+    monkeypatch.setattr(Shout, "packs", request.param == "packed")
 
 
 def opened(path: Path, recipe: str = "shout", **more: Any) -> Memory:
@@ -211,6 +234,79 @@ def test_incremental_change_comes_to_what_a_fresh_index_is(tmp_path: Path, shout
         held = {k: t.body for k, t in of(memory).index(Scope()).items()}
     with opened(tmp_path) as memory:
         assert {k: t.body for k, t in of(memory).index(Scope()).items()} == held
+
+
+def snapshots(memory: Memory) -> list[tuple[Any, ...]]:
+    store = memory._store
+    assert isinstance(store, SQLiteStore)
+    return store._rows("SELECT recipe, seq, traces, body FROM snapshots")
+
+
+@pytest.mark.usefixtures("packing")
+class TestPacked:
+    def test_an_index_that_was_packed_is_not_built_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with opened(tmp_path) as memory:
+            memory.add(["zebra", "apple"])
+            before = [(h.id, h.text, h.score) for h in memory.search("zebra")]
+        changes: list[Any] = []
+        monkeypatch.setattr(Shout, "change", lambda self, index, added, removed: changes.append((added, removed)))
+        with opened(tmp_path) as memory:
+            assert [(h.id, h.text, h.score) for h in memory.search("zebra")] == before
+        assert changes == []
+
+    def test_what_changed_since_it_was_packed_is_seen(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with opened(tmp_path) as memory:
+            updated, hidden, _, _ = memory.add(["zebra", "apple", "melon", "kiwi"])
+            monkeypatch.setattr(Shout, "packs", False)
+            memory.update(updated, "giraffe")
+            memory.forget(hidden)
+            memory.add("lemon")
+            built = {key: t.body for key, t in of(memory).index(Scope()).items()}
+            monkeypatch.setattr(Shout, "packs", True)
+        with opened(tmp_path) as memory:
+            assert {key: t.body for key, t in of(memory).index(Scope()).items()} == built
+            assert {"GIRAFFE", "LEMON"} <= {body["loud"] for body in built.values()}
+            memory.restore(hidden)  # what came back was read without its body
+            assert [h.text for h in memory.search("apple", k=1)] == ["APPLE"]
+
+    def test_a_hard_forget_erases_it_until_it_is_packed_without_what_was_forgotten(self, tmp_path: Path) -> None:
+        with opened(tmp_path) as memory, opened(tmp_path) as late:
+            id = memory.add(["zebra crossing number nine", "apple"])[0]
+            late.search("apple")
+            assert b"ZEBRA CROSSING" in snapshots(memory)[0][3]
+            assert memory.forget(id, hard=True).verified
+            assert snapshots(memory) == []
+            # one that has not yet seen it go cannot bring it back
+            recipe = of(late)
+            state = recipe._states[Scope()]
+            late._store.put_snapshot(Scope(), "shout", state.seen, "letters", list(state.live), b"ZEBRA CROSSING")
+            assert snapshots(memory) == []
+            memory.add("melon")
+            assert len(snapshots(memory)) == 1
+        assert b"ZEBRA CROSSING" not in (tmp_path / "m.mnemos").read_bytes()
+
+    def test_one_of_another_embedder_or_form_is_left_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with opened(tmp_path) as memory:
+            memory.add(["zebra", "apple"])
+        with opened(tmp_path, embedder=Letters("letters-2")) as memory:
+            memory.consolidate()
+            assert memory.search("zebra", k=1)[0].text == "ZEBRA"
+        monkeypatch.setattr(Shout, "unpack", lambda self, body, vectors: None)
+        with opened(tmp_path, embedder=Letters("letters-2")) as memory:
+            assert memory.search("zebra", k=1)[0].text == "ZEBRA"
+
+    def test_a_search_does_not_wait_for_another_writer_to_pack(self, tmp_path: Path) -> None:
+        with opened(tmp_path) as memory:
+            memory.add(["zebra", "apple"])
+            store = memory._store
+            assert isinstance(store, SQLiteStore)
+            with store.writing() as db:
+                db.execute("DELETE FROM snapshots")
+        with opened(tmp_path) as memory, opened(tmp_path) as other, other._store.writing():
+            assert memory.search("zebra", k=1)[0].text == "ZEBRA"
+            assert snapshots(memory) == []
 
 
 def test_an_unknown_recipe_is_refused_with_the_nearest_names(tmp_path: Path) -> None:

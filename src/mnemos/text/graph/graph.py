@@ -11,6 +11,7 @@ end of the pool and doubles its room. So an insert costs what it touches, and a 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -141,8 +142,8 @@ class Graph:
             graph._strength.append(np.zeros(len(graph._start)))
         order = np.argsort(owner, kind="stable")
         edges = graph._take(kind[order], slots[one[order]], slots[other[order]], weight[order], owned=True)
-        borders = np.searchsorted(owner[order], np.arange(1, len(sources)))
-        graph._claims = {name: [mine] for name, mine in zip(sources, np.split(edges, borders), strict=True)}
+        borders = pairwise([0, *np.bincount(owner, minlength=len(sources)).cumsum().tolist()])
+        graph._claims = {name: [edges[first:last]] for name, (first, last) in zip(sources, borders, strict=True)}
         return graph
 
     # -- writing ---------------------------------------------------------------------------
