@@ -138,6 +138,7 @@ class Encoder:
 
     def __init__(self, embedder: Embedder | None) -> None:
         self.embedder = embedder
+        self._asked: tuple[str, NDArray[np.float32]] | None = None
 
     @property
     def model(self) -> str:
@@ -226,8 +227,13 @@ class Encoder:
         return list(map(Write, records, analyses, (item.key for item in fresh.values()))), stated
 
     def embed_query(self, text: str) -> NDArray[np.float32] | None:
-        """[dim] of a question; None without an embedder."""
-        return self.embedder.embed([text])[0] if self.embedder else None
+        """[dim] of a question; None without an embedder. The last one is remembered: two ways of recall may ask."""
+        if self.embedder is None:
+            return None
+        asked = self._asked
+        if asked is None or asked[0] != text:
+            self._asked = asked = text, self.embedder.embed([text])[0]
+        return asked[1]
 
 
 _Seen = tuple[NDArray[np.uint32], int, NDArray[np.uint32]]

@@ -258,7 +258,9 @@ class Graph:
             starts = np.zeros(self.size + 1, np.int64)
             np.cumsum(np.bincount(owner, minlength=self.size), out=starts[1:])
             wide = np.int32 if len(to) < 2**31 else np.int64
-            self._matrices[key] = csr_array((weight, to.astype(wide), starts.astype(wide)), (self.size, self.size))
+            matrix = csr_array((weight, to.astype(wide), starts.astype(wide)), (self.size, self.size))
+            matrix.sum_duplicates()
+            self._matrices[key] = matrix
         return self._matrices[key]
 
     def nbytes(self) -> int:

@@ -218,7 +218,8 @@ class Recipe(ABC, Generic[Index]):
 
     def search(self, text: str, where: Filter, k: int, now: Time, explain: bool) -> list[Hit]:
         """The hits of `seek`. Records that came since are derived first, where that takes no model's time."""
-        (vector,) = self.embed([text])
+        vector = self.parts.encoder.embed_query(text)
+        assert vector is not None
         with self._lock:
             if self.parts.llm is None and self._synced(where.scope)[1].pending:
                 self.absorb(where.scope)
