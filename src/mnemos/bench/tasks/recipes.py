@@ -1,8 +1,8 @@
 """Every recipe on the same memories and questions: what it finds, and what that costs.
 
 Quality is evidence recall; cost is counted apart from embedding, which is the same machine for all:
-strings embedded and milliseconds per memory, milliseconds per search (the question's vector given),
-bytes on disk, and calls of a language model (none unless one is configured).
+strings embedded and milliseconds per memory, milliseconds from opening the file to the first answer and per search
+after it (the question's vector given), bytes on disk, and calls of a language model (none unless one is configured).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,7 @@ class _Run:
         self._embedder, self._set = embedder, chosen
         self._scores: dict[str, list[float]] = defaultdict(list)
         self._search: list[float] = []
+        self._open: list[float] = []
         self._ingest, self._strings, self._bytes, self._items, self._calls = 0.0, 0, 0, 0, 0
 
     def case(self, name: str, case: Case, triples: Path | None) -> None:
@@ -139,8 +140,16 @@ class _Run:
                 self._ask(memory, case, dict(zip(ids, case.names, strict=True)))
                 model = memory._llm
                 self._calls += model.budget.used.calls if model is not None else 0
+            if case.asked:
+                self._open.append(self._opening(case.asked[0].text, path, recipe, made))
             self._bytes += sum(file.stat().st_size for file in Path(folder).iterdir())
         self._items += len(case.items)
+
+    def _opening(self, question: str, path: Path, recipe: str, made: Mapping[str, Any]) -> float:
+        spent, start = self._embedder.seconds, time.perf_counter()
+        with Memory(path, recipe=recipe, **made) as memory:
+            memory.search(question, self._set.depth)
+            return time.perf_counter() - start - (self._embedder.seconds - spent)
 
     def _add(self, memory: Memory, case: Case) -> list[str]:
         spent, strings, start = self._embedder.seconds, self._embedder.strings, time.perf_counter()
@@ -175,6 +184,7 @@ class _Run:
         return {"quality": self.mean(self._set.best), **found} | {
             "strings embedded / memory": round(self._strings / per, 2),
             "add ms / memory": round(1000 * self._ingest / per, 2),
+            "open ms": round(1000 * float(np.median(self._open)), 1),
             "search p50 ms": round(1000 * float(np.median(self._search)), 2),
             "search p95 ms": round(1000 * float(np.quantile(self._search, 0.95)), 2),
             "KB / memory": round(self._bytes / per / 1024, 2),
