@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from mnemos import FixedClock, Memory, Settings
 from mnemos.text.recipes import base
-from mnemos.text.recipes.hipporag2 import packed
+from mnemos.text.recipes.hipporag2 import load_openie, packed
 from mnemos.text.recipes.hipporag2.index import CONTEXT, RELATION, SYNONYM, KnowledgeIndex, embedded, sentence
 from mnemos.text.recipes.hipporag2.packed import pack, unpack
 from mnemos.text.store import Trace
@@ -72,38 +73,57 @@ def test_a_packed_index_is_the_same_and_goes_on_as_the_same(one: Any, gone: Any,
     assert state(opened) == state(index)
 
 
-def test_another_form_or_another_synonymy_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_not_read_in_another_form_for_another_synonymy_or_without_any_vectors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     some = traces([[("Ada", "in", "Oslo")]], "a")
     index = KnowledgeIndex(LOOSE)
     index.change(some, ())
     body = pack(index)
     assert unpack(body, vectors_of(some), 0.8) is None
+    assert unpack(body, iter(()), LOOSE) is None
     monkeypatch.setattr(packed, "_FORM", 2)
     assert unpack(body, vectors_of(some), LOOSE) is None
+
+
+def test_traces_that_were_all_replaced_since_it_was_packed_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "_FEW", 1)
+    text = "Erik the singer was born in Montebello."
+    given = {"docs": [{"passage": text, "extracted_triples": [["Erik", "sings in", "Rockland"]]}]}
+    (tmp_path / "openie.json").write_text(json.dumps(given))
+    with opened(tmp_path) as memory:
+        memory.add(text)
+    with opened(tmp_path) as memory:
+        assert load_openie(memory, tmp_path / "openie.json") == 1
+        (hit,) = memory.search("Where does Erik sing?", explain=True)
+        assert any("rockland" in part for part in hit.parts), hit.parts
+
+
+def opened(path: Path) -> Memory:
+    return Memory(
+        path / "m.mnemos", embedder=Words(), recipe="hipporag2", clock=FixedClock("2025-06-01"), seed=1,
+        settings=Settings(),
+    )  # fmt: skip
 
 
 def test_a_memory_of_documents_finds_the_same_when_it_is_opened_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def opened() -> Memory:
-        return Memory(
-            tmp_path / "m.mnemos", embedder=Words(), recipe="hipporag2", clock=FixedClock("2025-06-01"), seed=1,
-            settings=Settings(),
-        )  # fmt: skip
-
     monkeypatch.setattr(base, "_FEW", 1)
     texts = ["Erik the singer was born in Montebello.", "Montebello is a village, part of Rockland.",
              "Bread is baked from flour.", "Ada Olsen was born in Bergen."]  # fmt: skip
-    with opened() as memory:
+    with opened(tmp_path) as memory:
         ids = memory.add(texts)
         before = memory.search("Where was Erik born?", explain=True)
     changed: list[Any] = []
     with monkeypatch.context() as patch:
         patch.setattr(KnowledgeIndex, "change", lambda self, added, removed: changed.append(added))
-        with opened() as memory:
+        with opened(tmp_path) as memory:
             assert memory.search("Where was Erik born?", explain=True) == before
     assert changed == []
-    with opened() as memory:
+    with opened(tmp_path) as memory:
         memory.forget(ids[0], hard=True)
         memory.add("Erik the painter was born in Rockland.")
         assert ids[0] not in [hit.id for hit in memory.search("Where was Erik born?")]

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.core.clock import Clock, Time
-from mnemos.core.errors import EndpointError, MissingExtra, StoreError
+from mnemos.core.errors import EndpointError, InvalidInput, MissingExtra, StoreError
 from mnemos.core.ids import IdGenerator
 from mnemos.text.index.corpus import Corpus
 from mnemos.text.index.lexical import saturate
@@ -360,7 +360,8 @@ class Recipe(ABC, Generic[Index]):
             return
         body = self.pack(state.index)
         if body is not None:
-            with suppress(StoreError):  # a file that is busy, full or only read has the rest all the same
+            # a file that is busy, full or only read, or cannot hold as much, has the rest all the same
+            with suppress(StoreError, InvalidInput):
                 self.parts.store.put_snapshot(scope, self.name, state.seen, self.parts.encoder.model, state.live, body)
         state.fresh = 0
 

@@ -93,6 +93,9 @@ class TraceTable(Session):
 
     def snapshot(self, scope: Scope, recipe: str) -> Snapshot | None:
         """The one that was kept, until something is erased from the scope."""
+        # a file that can only be read may be as an older version left it
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name='snapshots'"):
+            return None
         rows = self._rows(
             "SELECT seq, model, traces, body FROM snapshots JOIN scopes ON scopes.id=scope"
             " WHERE user=? AND agent=? AND recipe=?", _of(scope, recipe)

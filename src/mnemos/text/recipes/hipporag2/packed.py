@@ -59,7 +59,7 @@ def unpack(body: bytes, vectors: Iterable[tuple[str, NDArray[np.float16]]], syno
     """The index, with the vectors of its passages' traces, [phrases + facts, dim] each, the latest first.
 
     Returns:
-        None for another form, or another threshold of synonymy.
+        None for another form, another threshold of synonymy, or where no trace has its vectors any more.
     """
     with np.load(BytesIO(body), allow_pickle=False) as file:
         if file["form"][0] != _FORM or file["synonymy"][0] != synonymy:
@@ -72,6 +72,8 @@ def unpack(body: bytes, vectors: Iterable[tuple[str, NDArray[np.float16]]], syno
     held = _split(packed, "phrases"), _split(packed, "held")
     index = KnowledgeIndex(synonymy)
     _shelve(index, vectors, passages, phrases, facts, held)
+    if len(index.phrases) < len(phrases):
+        return None
     for key, mine, told in zip(passages, *held, strict=True):
         index.held[key] = Held([facts[n] for n in told.tolist()], [phrases[n] for n in mine.tolist()])
         for shelf, places in ((index.phrases, mine), (index.facts, told)):
