@@ -297,6 +297,22 @@ class TestPacked:
         with opened(tmp_path, embedder=Letters("letters-2")) as memory:
             assert memory.search("zebra", k=1)[0].text == "ZEBRA"
 
+    def test_one_that_cannot_be_read_is_made_again_and_a_rebuild_drops_it(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with opened(tmp_path) as memory:
+            memory.add(["zebra", "apple"])
+            store = memory._store
+            assert isinstance(store, SQLiteStore)
+            with store.writing() as db:
+                db.execute("UPDATE snapshots SET body=x'00'")
+        with opened(tmp_path) as memory:
+            assert memory.search("zebra", k=1)[0].text == "ZEBRA"
+            assert "made again" in caplog.text
+            assert snapshots(memory)[0][3] != b"\0"
+            memory.rebuild()
+            assert snapshots(memory) == []
+
     def test_a_file_without_room_for_it_is_searched_all_the_same(self, tmp_path: Path) -> None:
         with opened(tmp_path) as memory:
             memory.add(["zebra", "apple"])

@@ -341,7 +341,13 @@ class Recipe(ABC, Generic[Index]):
         packed = store.snapshot(scope, self.name)
         if packed is None or packed.model != self.parts.encoder.model:
             return _State(self.empty())
-        index = self.unpack(packed.body, store.trace_vectors(scope, self.name, packed.seq))
+        try:
+            index = self.unpack(packed.body, store.trace_vectors(scope, self.name, packed.seq))
+        except StoreError:
+            raise
+        except Exception as why:  # whatever is wrong with a copy, it is made again
+            log.warning("the packed index of %s cannot be read (%r): it is made again", self.name, why)
+            index = None
         if index is None:
             return _State(self.empty())
         stored, live = dict[str, Trace](), dict[str, Trace]()

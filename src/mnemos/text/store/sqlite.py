@@ -210,7 +210,7 @@ class SQLiteStore(Queries, TraceTable):
     def rebuild(self, analyse: Callable[[Record], Write]) -> int:
         """Make everything but the log again from the log. Returns the number of records."""
         with self.writing() as db:
-            for table in ("edges", "keys", "vectors", "records"):
+            for table in ("edges", "keys", "vectors", "records", "snapshots"):
                 db.execute(f"DELETE FROM {table}")
             latest = "SELECT max(seq) FROM log GROUP BY record"
             rows = list(
