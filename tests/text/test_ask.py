@@ -1,4 +1,4 @@
-"""Answers by extraction where a name is asked for."""
+"""Answers by extraction: names, and sentences of documents."""
 
 from __future__ import annotations
 
@@ -56,3 +56,22 @@ def test_what_was_so_before_is_asked_for_and_found(memory: Memory) -> None:
     assert memory.ask("Where did I work before?", as_of="2024-03-10").text == "St. Thomas Hospital"
     assert memory.ask("What is my name?").text == "Marta"
     assert memory.search("Where did I work before?", 1)[0].text == "I changed jobs, I work at Red Cross now."
+
+
+_DOCUMENTS = (
+    "# Heron cluster\n\nThe Heron cluster runs in Frankfurt. It is operated by Maja Lind.",
+    "Billing service\nThe billing service is owned by the Payments team. It is deployed on the Heron cluster.",
+    "Maja Lind joined the company in 2019. She reports to Tomas Rehn.",
+)
+
+
+def test_a_title_is_no_answer_and_says_what_its_sentences_are_about(memory: Memory) -> None:
+    memory.add([{"text": text, "kind": "passage"} for text in _DOCUMENTS])
+    assert memory.ask("Who operates the Heron cluster?").text == "It is operated by Maja Lind."
+    assert memory.ask("Where does the Heron cluster run?").text == "The Heron cluster runs in Frankfurt."
+    assert memory.ask("Who owns the billing service?").text == "The billing service is owned by the Payments team."
+
+
+def test_without_a_title_a_sentence_of_she_is_about_who_was_named_before(memory: Memory) -> None:
+    memory.add([{"text": text, "kind": "passage"} for text in _DOCUMENTS])
+    assert memory.ask("Who does Maja Lind report to?").text == "She reports to Tomas Rehn."

@@ -14,7 +14,7 @@ import numpy as np
 
 from mnemos.core.clock import Time
 from mnemos.text.encode.analyse import term_words, words
-from mnemos.text.encode.chunk import sentences
+from mnemos.text.encode.chunk import sentences, titled
 from mnemos.text.encode.dates import format_span
 from mnemos.text.encode.entities import canonical, entities
 from mnemos.text.llm import LanguageModel
@@ -22,7 +22,7 @@ from mnemos.text.prompts.answer import answer_messages, read_reply
 from mnemos.text.recall.query import Query
 from mnemos.text.recall.search import Found, hit_of
 from mnemos.text.recall.stated import named, sources
-from mnemos.text.records import Record
+from mnemos.text.records import Kind, Record
 from mnemos.text.results import NOT_IN_MEMORY, Answer, Hit
 from mnemos.text.retention import note_use
 from mnemos.text.store import Store
@@ -32,7 +32,14 @@ THRESHOLD = 0.5
 """Confidence below which extraction says that memory does not hold the answer: more likely not there."""
 _READ = 5
 """Hits whose sentences are considered."""
+_LONGEST = 8000
+"""Characters of a hit that are considered."""
+_LEAD = 0.1
+"""What the first sentence under a title is ahead of the others. (104 single steps of MuSiQue's questions: what is said
+holds the answer in 33 % where titles count as sentences, in 69 % where they do not, in 82 % with this, in 83 % with
+twice as much.)"""
 _CITED = 2
+_PRONOUN = re.compile(r"(?:he|she|it|they|his|her|its|their)\b", re.IGNORECASE)
 _FIRST_PERSON = frozenset({"i", "i'm", "i've", "me", "my", "we", "our", "us"})
 _WHO = re.compile(r"\s*[Ww]ho\b(?!(?:['’]s|\s(?:is|was|are|were))(?:\s[^\W\d_a-z][\w'’.-]*)+\s*\?*\s*\Z)")
 """What the one who speaks may be the answer to: "Who plays the cello?", and not "Who is Ann?"."""
@@ -49,6 +56,16 @@ _FACT = 0.9
 class _Found:
     text: str
     citations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sentence:
+    hit: Hit
+    text: str
+    read: str
+    """The text behind what it is about."""
+    lead: bool = False
+    """Whether it is the first under a title: what it is, by whom, where."""
 
 
 def answer(
@@ -87,22 +104,40 @@ def extract(question: str, query: Query, hits: Sequence[Hit], store: Store, enco
         dated = _date(hits[:_READ], records)
         if dated is not None:
             return dated
-    pieces = [(hit, hit.text[a:b].strip()) for hit in hits[:_READ] for a, b in sentences(hit.text[:8000])]
-    pieces = [(hit, piece) for hit, piece in pieces if not piece.endswith("?")] or pieces
+    pieces = [piece for hit in hits[:_READ] for piece in _sentences(hit)]
+    pieces = [one for one in pieces if not one.text.endswith("?")] or pieces
     if _ASKS_NAME.search(question):
-        pieces = [(hit, piece) for hit, piece in pieces if _names(question, query, piece)]
+        pieces = [one for one in pieces if _names(question, query, one.text)]
         if not pieces:
             return None
-    fit = np.array([_overlap(query, piece) for _, piece in pieces])
+    fit = np.array([_overlap(query, one.read) for one in pieces])
     if encoder.embedder is not None and query.vector is not None:
         near = np.argsort(-fit, kind="stable")[:24]
-        fit[near] += encoder.embedder.embed([pieces[n][1] for n in near]) @ query.vector
-    odds = np.array([np.log(hit.score + 1e-6) - np.log1p(1e-6 - hit.score) for hit, _ in pieces])
-    best = int(np.argmax(fit + 0.3 * odds))
-    hit, piece = pieces[best]
-    if _WHO.match(question) and not query.speakers and hit.speaker and _FIRST_PERSON & set(words(piece)):
+        fit[near] += encoder.embedder.embed([pieces[n].read for n in near]) @ query.vector
+    odds = np.array([np.log(one.hit.score + 1e-6) - np.log1p(1e-6 - one.hit.score) for one in pieces])
+    lead = np.array([one.lead for one in pieces])
+    best = pieces[int(np.argmax(fit + 0.3 * odds + _LEAD * lead))]
+    hit = best.hit
+    if _WHO.match(question) and not query.speakers and hit.speaker and _FIRST_PERSON & set(words(best.text)):
         return _Found(hit.speaker, (hit.id,))
-    return _Found(piece, (hit.id,))
+    return _Found(best.text, (hit.id,))
+
+
+def _sentences(hit: Hit) -> list[_Sentence]:
+    """Those of a hit. A passage's title says what they are about, and answers nothing itself; where there is none, a
+    sentence of "she" or "it" is about what was named last."""
+    title, body = titled(hit.text[:_LONGEST]) if hit.kind is Kind.PASSAGE else ("", hit.text[:_LONGEST])
+    title, found, last = title.lstrip("# "), list[_Sentence](), ""
+    for start, end in sentences(body):
+        one = body[start:end].strip()
+        about = title
+        if not title and hit.kind is Kind.PASSAGE:
+            if _PRONOUN.match(one):
+                about = last
+            else:
+                last = next(iter(entities(one)), last)
+        found.append(_Sentence(hit, one, f"{about}: {one}" if about else one, bool(title) and not found))
+    return found
 
 
 def _names(question: str, query: Query, piece: str) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from mnemos import FixedClock, Memory, Settings
 from mnemos.text.encode.embedder import resolve
+from mnemos.text.recall.rank import UNEXPLAINED
 from mnemos.text.recipes.default import in_turns
 from mnemos.text.records import Kind, Scope
 from mnemos.text.results import Hit
@@ -36,6 +37,11 @@ def test_a_hit_of_both_stands_at_the_better_place_once_with_the_reasons_of_both(
     assert [h.id for h in merged] == ["b", "a"]
     assert merged[1].why == ("words", "far")
     assert merged[1].parts == {"words": 1.0, "far": 3.0}
+
+
+def test_a_hit_that_the_walk_explains_is_not_called_unexplained() -> None:
+    (merged,) = in_turns([hit("a", 0.9, UNEXPLAINED)], [hit("a", 0.01, "way")])
+    assert merged.why == ("way",)
 
 
 def test_scores_never_rise_on_the_way_down() -> None:

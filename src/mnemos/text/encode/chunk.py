@@ -28,6 +28,16 @@ def sentences(text: str) -> list[Span]:
     return spans
 
 
+def titled(text: str, title: str = "") -> tuple[str, str]:
+    """Title and body of `text`: its first line where that is `title`, or reads like one if none is known."""
+    first, _, rest = text.partition("\n")
+    first = " ".join(first.split())
+    heading = 0 < len(first) <= 100 and first[-1] not in ".!?:;,…。！？"
+    if rest.strip() and (first == title or (not title and heading)):
+        return first, rest
+    return title, text
+
+
 def passages(text: str, *, limit: int = 1000, overlap: int = 0) -> list[Span]:
     """Spans of at most `limit` characters that begin and end with sentences and cover all of `text`.
 

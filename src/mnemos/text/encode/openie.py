@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from mnemos.core.errors import InvalidInput
 from mnemos.text.encode import openie_model as model
+from mnemos.text.encode.chunk import titled
 from mnemos.text.encode.embedder import checked, default_cache_dir, installed
 from mnemos.text.encode.entities import canonical, entities
 from mnemos.text.encode.minilm import Inputs, best_precision, find_weights, reference_states
@@ -263,13 +264,8 @@ def _apart(first: Ints, last: Ints, p: Floats, least: float) -> list[Span]:
 
 def _split(text: str, title: str) -> tuple[str, str]:
     """Title, without its parenthesis, and body of what is read of `text`."""
-    text, title = text[:MAX_CHARACTERS], " ".join(title[:200].split())
-    first, _, rest = text.partition("\n")
-    first = " ".join(first.split())
-    heading = 0 < len(first) <= 100 and first[-1] not in ".!?:;,…。！？"
-    if rest.strip() and (first == title or (not title and heading)):
-        return bare(first), rest
-    return bare(title), text
+    title, body = titled(text[:MAX_CHARACTERS], " ".join(title[:200].split()))
+    return bare(title), body
 
 
 @cache

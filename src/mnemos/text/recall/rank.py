@@ -48,6 +48,8 @@ _ALIKE = 0.35
 """Likeness from which a word is named as one that stands for another."""
 _QUOTED = 6
 """Words that a reason quotes of a hit beside it."""
+UNEXPLAINED = "nothing closer was stored"
+"""The reason where there is no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,7 @@ def reasons(
             why.append("mentions: names the same thing as the question")
         if not why and own["talk 4"][n] > 0.1:
             why.append("in: the talk around it is about the question")
-        found.append(tuple(why) or ("nothing closer was stored",))
+        found.append(tuple(why) or (UNEXPLAINED,))
     return found
 
 

@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mnemos.core.clock import Time
+from mnemos.text.recall.rank import UNEXPLAINED
 from mnemos.text.recall.search import Found
 from mnemos.text.recipes.base import Parts
 from mnemos.text.records import Filter, Kind, Scope
@@ -88,7 +89,7 @@ def in_turns(own: Sequence[Hit], walked: Sequence[Hit]) -> list[Hit]:
         hit = mine.get(id) or theirs[id]
         lowest = min(lowest, hit.score)
         both = id in mine and id in theirs
-        why = (*hit.why, *theirs[id].why) if both else hit.why
+        why = (*(one for one in hit.why if one != UNEXPLAINED), *theirs[id].why) if both else hit.why
         parts = {**hit.parts, **theirs[id].parts} if both else hit.parts
         merged.append(replace(hit, score=lowest, why=why, parts=parts))
     return merged
