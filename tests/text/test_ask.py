@@ -47,6 +47,13 @@ def test_the_speaker_may_be_who_does_something_and_is_not_who_a_name_is(memory: 
     assert memory.ask("Who is Ines?").text not in ("Ann", "Ben")
 
 
+def test_who_is_named_in_the_question_is_not_who_is_asked_for(memory: Memory) -> None:
+    text = "We sold the boat to Ann last week."
+    memory.add(text, speaker="Ben", session="1")
+    assert memory.ask("Who did Ben sell the boat to?").text != "Ben"
+    assert memory.ask("Who sold the boat?").text == "Ben"
+
+
 def test_what_was_so_before_is_asked_for_and_found(memory: Memory) -> None:
     memory.add("Hi! I'm Marta and I'm a nurse at St. Thomas Hospital.", speaker="user", at="2024-01-05")
     memory.add("I changed jobs, I work at Red Cross now.", speaker="user", at="2024-03-05")

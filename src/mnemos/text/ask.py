@@ -118,7 +118,9 @@ def extract(question: str, query: Query, hits: Sequence[Hit], store: Store, enco
     lead = np.array([one.lead for one in pieces])
     best = pieces[int(np.argmax(fit + 0.3 * odds + _LEAD * lead))]
     hit = best.hit
-    if _WHO.match(question) and not query.speakers and hit.speaker and _FIRST_PERSON & set(words(best.text)):
+    # of one whom the question names, something else is asked
+    unnamed = hit.speaker and not query.speakers and not set(words(hit.speaker)) <= set(words(question))
+    if unnamed and _WHO.match(question) and _FIRST_PERSON & set(words(best.text)):
         return _Found(hit.speaker, (hit.id,))
     return _Found(best.text, (hit.id,))
 
