@@ -122,7 +122,7 @@ def extract(question: str, query: Query, hits: Sequence[Hit], store: Store, enco
     unnamed = hit.speaker and not query.speakers and not set(words(hit.speaker)) <= set(words(question))
     if unnamed and _WHO.match(question) and _FIRST_PERSON & set(words(best.text)):
         return _Found(hit.speaker, (hit.id,))
-    return _Found(best.text, (hit.id,))
+    return _Found(" ".join(best.text.split()), (hit.id,))
 
 
 def _sentences(hit: Hit) -> list[_Sentence]:

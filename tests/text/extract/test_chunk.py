@@ -16,6 +16,9 @@ def _cut(text: str) -> list[str]:
     return [text[a:b] for a, b in sentences(text)]
 
 
+_FULL_LINE = "The weights that come with the package were all fitted with the"
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
@@ -30,6 +33,12 @@ def _cut(text: str) -> list[str]:
         ("Wait?! No way.", ["Wait?!", "No way."]),
         ("今日は。元気？はい", ["今日は。", "元気？", "はい"]),
         ("hard wrapped\nprose goes on.\nNew line", ["hard wrapped\nprose goes on.", "New line"]),
+        ("the static table and\n`none` have weights", ["the static table and\n`none` have weights"]),
+        ("- an item that\n  goes on\n- another", ["- an item that\n  goes on", "- another"]),
+        (f"Title\n{_FULL_LINE}\nMiniLM once.", ["Title", f"{_FULL_LINE}\nMiniLM once."]),
+        (f"{_FULL_LINE}\nMiniLM is a model.", [_FULL_LINE, "MiniLM is a model."]),  # the first line may be a title
+        (f"Title\n{_FULL_LINE}\n- MiniLM", ["Title", _FULL_LINE, "- MiniLM"]),
+        (f"Title\n| {_FULL_LINE}\nMiniLM", ["Title", f"| {_FULL_LINE}", "MiniLM"]),
         ("one\n\ntwo", ["one", "two"]),
         ("1. First\n2. Second", ["1. First", "2. Second"]),
         ("# Head\nbody text", ["# Head", "body text"]),

@@ -2,7 +2,8 @@
 
 Rules, no model: a terminal mark ends a sentence unless an abbreviation, an initial or a number says
 otherwise; CJK marks need no space after them; a line break ends a sentence unless the next line goes on in
-lower case (hard-wrapped prose). One pass with possessive repeats, so linear in the text.
+lower case or the line before it was full (hard-wrapped prose). One pass with possessive repeats, so linear
+in the text.
 """
 
 from __future__ import annotations
@@ -94,6 +95,10 @@ _BORDER = re.compile(
 )
 _PARAGRAPH = re.compile(r"\n[ \t\r]*+\n\s*+|\u2029")
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+\S", re.MULTILINE)
+_OPENING = re.compile(r" {0,3}[`\"'“‘(]?")
+"""What may stand before the first letter of a line that goes on."""
+_FULL = 60
+"""Characters of a line that was broken because it was full."""
 _FENCE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
 _LAST_WORD = re.compile(r"[^\W\d_][\w.]{0,11}\Z")
 
@@ -124,7 +129,13 @@ def _line_ends(text: str, match: re.Match[str]) -> bool:
     if match.group().count("\n") > 1 or "\u2029" in match.group():
         return True
     line = text.rfind("\n", 0, match.start()) + 1
-    return text.startswith("#", line) or not text[match.end() : match.end() + 1].islower()
+    if text.startswith("#", line):
+        return True
+    follows = _OPENING.match(text, match.end())
+    after = text[follows.end() : follows.end() + 1] if follows else ""
+    # the first line may be a title, however long
+    full = line > 0 and match.start() - line >= _FULL and not text.startswith("|", line)
+    return not (after.islower() or (full and after.isalpha()))
 
 
 def _abbreviated(text: str, dot: int, small: bool) -> bool:
