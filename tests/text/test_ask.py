@@ -82,3 +82,20 @@ def test_a_title_is_no_answer_and_says_what_its_sentences_are_about(memory: Memo
 def test_without_a_title_a_sentence_of_she_is_about_who_was_named_before(memory: Memory) -> None:
     memory.add([{"text": text, "kind": "passage"} for text in _DOCUMENTS])
     assert memory.ask("Who does Maja Lind report to?").text == "She reports to Tomas Rehn."
+
+
+def test_what_is_asked_of_something_described_is_read_where_that_is_told(memory: Memory) -> None:
+    _, billing, maja = memory.add([{"text": text, "kind": "passage"} for text in _DOCUMENTS])
+    answer = memory.ask("Who operates the cluster where the billing service is deployed?")
+    assert answer.text == "It is operated by Maja Lind."
+    assert billing in answer.citations
+    if memory.stats()["embedder"]:  # by words alone these are not sure enough
+        assert memory.ask("Who does the operator of the Heron cluster report to?").text == "She reports to Tomas Rehn."
+        year = memory.ask("In which year did the operator of the Heron cluster join?")
+        assert (year.text, year.citations[0]) == ("2019", maja)
+
+
+def test_the_day_that_a_document_was_written_is_not_when_something_happened(memory: Memory) -> None:
+    memory.add([{"text": text, "kind": "passage", "at": "2024-05-01"} for text in _DOCUMENTS])
+    assert memory.ask("When did Maja Lind join the company?").text == "2019"
+    assert "2024" not in memory.ask("When was the Heron cluster built?").text
