@@ -36,9 +36,8 @@ _READ = 5
 _LONGEST = 8000
 """Characters of a hit that are considered."""
 _LEAD = 0.1
-"""What the first sentence under a title is ahead of the others. (104 single steps of MuSiQue's questions: what is said
-holds the answer in 33 % where titles count as sentences, in 69 % where they do not, in 82 % with this, in 83 % with
-twice as much.)"""
+"""What the first sentence under a title is ahead of the others. (`benchmarks/answers.py`: 82 % of the questions of one
+step with it, 83 % with twice as much, 69 % without, and 33 % where titles were sentences like others.)"""
 _CITED = 2
 _PRONOUN = re.compile(r"(?:he|she|it|they|his|her|its|their)\b", re.IGNORECASE)
 _NESTED = re.compile(r"\b(?:the|an?) (?:[\w-]+ ){1,3}(?:of|that|which|who|whose|where|by)\b|\w['’]s \w+", re.IGNORECASE)
@@ -165,7 +164,7 @@ def _sentences(hit: Hit) -> list[_Sentence]:
 def _goes_on(question: str, query: Query, first: _Sentence, then: _Sentence) -> bool:
     """Whether `then` is about what `first` names and the question describes, and says something else that is asked.
 
-    (Of MuSiQue's 100 questions of several steps 9 are answered with it and 4 without; its single steps as before.)
+    (`benchmarks/answers.py`: 9 of 100 questions of several steps with it, 4 without; as many of one step.)
     """
     if not _NESTED.search(question):
         return False
