@@ -33,6 +33,8 @@ THRESHOLD = 0.5
 """Confidence below which extraction says that memory does not hold the answer: more likely not there."""
 _READ = 5
 """Hits whose sentences are considered."""
+_COMPARED = 12
+"""Sentences whose meaning is compared: those that share most words with the question. (24 answer the same.)"""
 _LONGEST = 8000
 """Characters of a hit that are considered."""
 _LEAD = 0.1
@@ -140,7 +142,7 @@ def _worth(query: Query, pieces: Sequence[_Sentence], encoder: Encoder) -> NDArr
     """[n] how well each sentence goes with the question, by words, by meaning, and by the place of its hit."""
     fit = np.array([_overlap(query, one.read) for one in pieces])
     if encoder.embedder is not None and query.vector is not None:
-        near = np.argsort(-fit, kind="stable")[:24]
+        near = np.argsort(-fit, kind="stable")[:_COMPARED]
         fit[near] += encoder.embedder.embed([pieces[n].read for n in near]) @ query.vector
     odds = np.array([np.log(one.hit.score + 1e-6) - np.log1p(1e-6 - one.hit.score) for one in pieces])
     return np.asarray(fit + 0.3 * odds + _LEAD * np.array([one.lead for one in pieces]))
