@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnemos import FixedClock, Memory
+from mnemos.text.ask import _known
 
 
 @pytest.fixture(params=[None, "auto"], ids=["words", "vectors"])
@@ -99,3 +100,15 @@ def test_the_day_that_a_document_was_written_is_not_when_something_happened(memo
     memory.add([{"text": text, "kind": "passage", "at": "2024-05-01"} for text in _DOCUMENTS])
     assert memory.ask("When did Maja Lind join the company?").text == "2019"
     assert "2024" not in memory.ask("When was the Heron cluster built?").text
+
+
+def test_documents_that_know_no_name_of_the_question_hold_no_answer(memory: Memory) -> None:
+    memory.add([{"text": text, "kind": "passage"} for text in _DOCUMENTS])
+    for question in ("Who operates the Stork cluster?", "Who does Ingrid Bergqvist report to?"):
+        answer = memory.ask(question)
+        assert (answer.text, answer.found, answer.citations) == ("not in memory", False, ()), answer.text
+        assert answer.confidence <= 0.5
+    memory.add({"text": "Ítalo Peña\nHe leads the Stork team.", "kind": "passage"})
+    assert _known("What does Italo Pena lead?", memory.search("Italo Pena"))
+    assert _known("what does he lead?", memory.search("Stork"))
+    assert not _known("What does Italo Penalva lead?", memory.search("Italo Pena"))

@@ -17,7 +17,7 @@ from mnemos.core.clock import Time
 from mnemos.text.encode.analyse import term_words, words
 from mnemos.text.encode.chunk import sentences, titled
 from mnemos.text.encode.dates import find_dates, format_span
-from mnemos.text.encode.entities import canonical, entities
+from mnemos.text.encode.entities import canonical, entities, unaccented
 from mnemos.text.llm import LanguageModel
 from mnemos.text.prompts.answer import answer_messages, read_reply
 from mnemos.text.recall.query import Query
@@ -107,7 +107,9 @@ def answer(
 
 def extract(question: str, query: Query, hits: Sequence[Hit], store: Store, encoder: Encoder) -> _Found | None:
     """The sentence or date of the best hits that answers best, and where it stands; None where a name is asked for
-    and none is given."""
+    and none is given, or where documents know none of the names in the question."""
+    if hits[0].kind is Kind.PASSAGE and not _known(question, hits[:_READ]):
+        return None
     records = store.get([hit.id for hit in hits[:_READ]])
     if query.wants_time and hits[0].kind is not Kind.PASSAGE:
         said = _date(hits[:_READ], records)
@@ -136,6 +138,17 @@ def extract(question: str, query: Query, hits: Sequence[Hit], store: Store, enco
     if query.wants_time and (dates := find_dates(best.text, None)):
         return _Found(format_span((dates[0].start, dates[0].end)), cited)
     return _Found(" ".join(best.text.split()), cited)
+
+
+def _known(question: str, hits: Sequence[Hit]) -> bool:
+    """Whether a hit has one of the names that the question gives, if it gives any.
+
+    (Of 150 questions about things that MuSiQue's passages do not know 131 are declined with it and 73 without, of 104
+    and 100 that they do know 3 and 2, and 2 and 2.)
+    """
+    names = [set(words(unaccented(name))) for name in entities(question)]
+    said = [set(words(unaccented(f"{hit.speaker} {hit.text}"))) for hit in hits]
+    return not names or any(name <= one for name in names for one in said)
 
 
 def _worth(query: Query, pieces: Sequence[_Sentence], encoder: Encoder) -> NDArray[np.float64]:

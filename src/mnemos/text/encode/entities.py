@@ -46,6 +46,13 @@ def entities(text: str, speaker: str = "") -> list[str]:
 
 
 @lru_cache(maxsize=50_000)
+def unaccented(name: str) -> str:
+    """`name` without accents: "Aschenbrödel" as "Aschenbrodel"."""
+    if name.isascii():
+        return name
+    return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", name)))
+
+
 def canonical(name: str) -> str:
     """The form by which two mentions are the same: NFKC, case-folded, no possessive, no punctuation around.
 
@@ -75,6 +82,7 @@ _LINK = re.compile(
     r"[ \t\u00a0](?:(?:of(?: the)?|de(?: la| los)?|del|la|le|van(?: der)?|von|der|di|da|dos|bin|al|du|y|&|"
     r"for the|in the)[ \t])?"
 )
+_ACCENTS = re.compile("[\u0300-\u036f]")
 _LONGEST = 8
 """More capitalised words in a row are a headline."""
 _QUOTES = '"“«「『《'

@@ -7,7 +7,6 @@ cosine, once from each side that lists the other among its nearest).
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mnemos.text.encode.entities import unaccented
 from mnemos.text.graph import Graph
 from mnemos.text.index.corpus import Corpus
 from mnemos.text.store import Trace
@@ -33,7 +33,6 @@ NEAREST = 100
 _BLOCK = 512
 _LONGEST = 400
 """Characters of a phrase or relation; what is longer is no phrase."""
-_ACCENTS = re.compile("[\u0300-\u036f]")
 
 
 @lru_cache(maxsize=100_000)
@@ -46,13 +45,6 @@ def phrase(text: str) -> str:
     # marks belong to their letters: without them Hindi or Thai would fall apart
     kept = "".join(c if c.isalnum() or (c > "\x7f" and unicodedata.category(c)[0] == "M") else " " for c in folded)
     return " ".join(kept.split())
-
-
-def bare(name: str) -> str:
-    """A phrase without accents: "aschenbrödel" as "aschenbrodel"."""
-    if name.isascii():
-        return name
-    return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", name)))
 
 
 def facts_of(triples: Any) -> list[Fact]:
@@ -205,13 +197,13 @@ class KnowledgeIndex:
 
     def spelled(self, name: str) -> str | None:
         """The phrase that is `name`, or else is spelled so but for accents; None where there is none."""
-        letters = bare(name)
+        letters = unaccented(name)
         for one in (name, letters):
             if one in self.phrases.place:
                 return one
         if self._accented is None:
             accented = sorted((one for one in self.phrases.place if not one.isascii()), reverse=True)
-            self._accented = {bare(one): one for one in accented}  # of several the first by the alphabet
+            self._accented = {unaccented(one): one for one in accented}  # of several the first by the alphabet
         return self._accented.get(letters)
 
     def slots(self, corpus: Corpus) -> Ints:
