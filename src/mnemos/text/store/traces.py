@@ -77,18 +77,11 @@ class TraceTable(Session):
         with self.hurried(), self.writing() as db:
             numbers = dict(db.execute(f"SELECT key, seq {_OF}", _of(scope, recipe)))
             if max(numbers.values(), default=seq) == seq:
+                traces = json.dumps({key: numbers[key] for key in keys})
                 db.execute(
                     "INSERT OR REPLACE INTO snapshots(scope, recipe, seq, model, traces, body)"
                     " SELECT id, ?, ?, ?, ?, ? FROM scopes WHERE user=? AND agent=?",
-                    (
-                        recipe,
-                        seq,
-                        model,
-                        json.dumps({key: numbers[key] for key in keys}),
-                        body,
-                        scope.user,
-                        scope.agent,
-                    ),
+                    (recipe, seq, model, traces, body, scope.user, scope.agent),
                 )
 
     def snapshot(self, scope: Scope, recipe: str) -> Snapshot | None:
