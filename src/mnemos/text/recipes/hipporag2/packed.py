@@ -131,7 +131,7 @@ def _numbers(keys: Iterable[Any]) -> dict[Any, int]:
 
 
 def _text(value: Any) -> NDArray[np.uint8]:
-    return np.frombuffer(json.dumps(value, ensure_ascii=False).encode(), np.uint8)
+    return np.frombuffer(json.dumps(value).encode(), np.uint8)
 
 
 def _lists(name: str, lists: Sequence[Sequence[int]]) -> dict[str, NDArray[np.int32]]:
