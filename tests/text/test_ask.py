@@ -112,3 +112,9 @@ def test_documents_that_know_no_name_of_the_question_hold_no_answer(memory: Memo
     assert _known("What does Italo Pena lead?", memory.search("Italo Pena"))
     assert _known("what does he lead?", memory.search("Stork"))
     assert not _known("What does Italo Penalva lead?", memory.search("Italo Pena"))
+
+
+def test_a_step_towards_the_answer_is_none(memory: Memory) -> None:
+    memory.add([{"text": text, "kind": "passage"} for text in _DOCUMENTS])
+    question = "What is the favourite winter dish of the person who operates the Heron cluster?"
+    assert memory.ask(question).text == "not in memory"

@@ -38,9 +38,13 @@ _COMPARED = 12
 _LONGEST = 8000
 """Characters of a hit that are considered."""
 _LEAD = 0.1
-"""What the first sentence under a title is ahead of the others. (`benchmarks/answers.py`: 82 % of the questions of one
-step with it, 83 % with twice as much, 69 % without, and 33 % where titles were sentences like others.)"""
+"""What the first sentence under a title is ahead of the others. (`benchmarks/answers.py`, before steps were declined:
+82 % of one step with it, 83 % with twice as much, 69 % without, 33 % where titles were sentences too.)"""
 _CITED = 2
+_UNTOLD = 3
+"""Words of a question that describes what it asks of, from which on a sentence without them is only a step towards the
+answer. (`benchmarks/answers.py`: of 100 questions of several steps 74 are declined with it and 4 answered, without it
+2 and 8; of one step 6 % and 80 %, 3 % and 82 %; of other passages 96 % are declined, and 87 %.)"""
 _PRONOUN = re.compile(r"(?:he|she|it|they|his|her|its|their)\b", re.IGNORECASE)
 _NESTED = re.compile(r"\b(?:the|an?) (?:[\w-]+ ){1,3}(?:of|that|which|who|whose|where|by)\b|\w['’]s \w+", re.IGNORECASE)
 """What is asked of something that is itself described: "the cluster where billing runs"."""
@@ -107,7 +111,7 @@ def answer(
 
 def extract(question: str, query: Query, hits: Sequence[Hit], store: Store, encoder: Encoder) -> _Found | None:
     """The sentence or date of the best hits that answers best, and where it stands; None where a name is asked for
-    and none is given, or where documents know none of the names in the question."""
+    and none is given, or where documents know none of the names in the question or only a step towards the answer."""
     if hits[0].kind is Kind.PASSAGE and not _known(question, hits[:_READ]):
         return None
     records = store.get([hit.id for hit in hits[:_READ]])
@@ -130,6 +134,8 @@ def extract(question: str, query: Query, hits: Sequence[Hit], store: Store, enco
     among = next((some for some in (onward, answers) if some.any()), np.ones(len(pieces), np.bool_))
     best = pieces[int(np.argmax(np.where(among, worth, -np.inf)))]
     hit = best.hit
+    if not onward.any() and _only_a_step(question, query, best):
+        return None
     cited = (hit.id, first.hit.id) if onward.any() else (hit.id,)
     # of one whom the question names, something else is asked
     unnamed = hit.speaker and not query.speakers and not set(words(hit.speaker)) <= set(words(question))
@@ -143,8 +149,8 @@ def extract(question: str, query: Query, hits: Sequence[Hit], store: Store, enco
 def _known(question: str, hits: Sequence[Hit]) -> bool:
     """Whether a hit has one of the names that the question gives, if it gives any.
 
-    (`benchmarks/answers.py`: of questions about other passages 87 % are declined with it and 57 % without, of questions
-    of one step 3 % and 2 %.)
+    (`benchmarks/answers.py`, before steps were declined: of questions about other passages 87 % were declined with it
+    and 57 % without, of one step 3 % and 2 %.)
     """
     names = [set(words(unaccented(name))) for name in entities(question)]
     said = [set(words(unaccented(f"{hit.speaker} {hit.text}"))) for hit in hits]
@@ -179,7 +185,7 @@ def _sentences(hit: Hit) -> list[_Sentence]:
 def _goes_on(question: str, query: Query, first: _Sentence, then: _Sentence) -> bool:
     """Whether `then` is about what `first` names and the question describes, and says something else that is asked.
 
-    (`benchmarks/answers.py`: it about doubles the 4 of 100 questions of several steps; as many of one step.)
+    (`benchmarks/answers.py`: 8 of 100 questions of several steps with it, 4 without; as many of one step.)
     """
     if not _NESTED.search(question):
         return False
@@ -189,6 +195,12 @@ def _goes_on(question: str, query: Query, first: _Sentence, then: _Sentence) -> 
         return False
     asked = query.terms.keys()
     return bool((asked & term_words(then.text).keys()) - term_words(first.read).keys())
+
+
+def _only_a_step(question: str, query: Query, best: _Sentence) -> bool:
+    """Whether it leads to what a document's question asks of something that it describes, and does not tell it."""
+    untold = query.terms.keys() - term_words(best.read).keys()
+    return best.hit.kind is Kind.PASSAGE and len(untold) >= _UNTOLD and _NESTED.search(question) is not None
 
 
 def _names(question: str, query: Query, piece: str) -> bool:
