@@ -114,8 +114,8 @@ class _State(Generic[Index]):
     row: dict[str, int] = field(default_factory=dict)
     bare: set[str] = field(default_factory=set)
     """Keys of the `stored` that were read without bodies and vectors."""
-    fresh: int = 0
-    """Traces that came into `index` since it was packed."""
+    moved: int = 0
+    """Traces that came into `index` or left it since it was packed."""
     pending: list[str] = field(default_factory=list)
     """Ids of visible records of the recipe's kinds that no live trace comes from, in order of adding."""
 
@@ -350,10 +350,8 @@ class Recipe(ABC, Generic[Index]):
             index = None
         if index is None:
             return _State(self.empty())
-        stored, live = dict[str, Trace](), dict[str, Trace]()
-        known = store.bare_traces(scope, self.name, packed.seq)
-        for key, (_, trace) in known.items():
-            stored[key] = trace
+        known, live = store.bare_traces(scope, self.name, packed.seq), dict[str, Trace]()
+        stored = {key: trace for key, (_, trace) in known.items()}
         for key, seq in packed.traces.items():
             now, trace = known.get(key, (0, Trace(key, (), {})))
             # one that changed since is another, and `_settle` puts it in the place of this one
@@ -361,15 +359,15 @@ class Recipe(ABC, Generic[Index]):
         return _State(index, packed.seq, stored, live, bare=set(stored))
 
     def _packed(self, scope: Scope, state: _State[Index]) -> None:
-        """Keep the index packed once it has grown by a good part."""
-        if state.fresh < max(_FEW, len(state.live) // 20):
+        """Keep the index packed once a good part of it has changed."""
+        if state.moved < max(_FEW, len(state.live) // 20):
             return
         body = self.pack(state.index)
         if body is not None:
             # a file that is busy, full or only read, or cannot hold as much, has the rest all the same
             with suppress(StoreError, InvalidInput):
                 self.parts.store.put_snapshot(scope, self.name, state.seen, self.parts.encoder.model, state.live, body)
-        state.fresh = 0
+        state.moved = 0
 
     def _settle(self, scope: Scope, state: _State[Index]) -> None:
         """Tell the index what came to life and what died."""
@@ -387,4 +385,4 @@ class Recipe(ABC, Generic[Index]):
         state.live = live
         if new or removed:
             self.change(state.index, [live[key] for key in new], removed)
-            state.fresh += len(new)
+            state.moved += len(new) + len(removed)
