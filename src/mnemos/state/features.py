@@ -51,7 +51,7 @@ class Polynomial(nn.Module):
         self.register_buffer("symmetry", torch.tensor(multinomial, dtype=torch.float64).sqrt(), persistent=False)
         self.roots = nn.Parameter(torch.tensor([factorial(i) ** -0.5 for i in range(degree + 1)]))
 
-    @whole
+    @whole  # compiled by torch 2.13 for a CPU, the gradient of the indexing overruns a buffer
     def forward(self, x: Tensor) -> Tensor:
         """phi(x) [..., D] of x [..., d]."""
         one = torch.cat([x, torch.ones_like(x[..., :1])], dim=-1)

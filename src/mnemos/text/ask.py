@@ -114,9 +114,8 @@ def extract(question: str, query: Query, hits: Sequence[Hit], store: Store, enco
     and none is given, or where documents know none of the names in the question or only a step towards the answer."""
     if hits[0].kind is Kind.PASSAGE and not _known(question, hits[:_READ]):
         return None
-    records = store.get([hit.id for hit in hits[:_READ]])
     if query.wants_time and hits[0].kind is not Kind.PASSAGE:
-        said = _date(hits[:_READ], records)
+        said = _date(hits, store.get([hit.id for hit in hits[:_CITED]]))
         if said is not None:
             return said
     pieces = [piece for hit in hits[:_READ] for piece in _sentences(hit)]

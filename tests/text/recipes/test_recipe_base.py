@@ -236,10 +236,13 @@ def test_incremental_change_comes_to_what_a_fresh_index_is(tmp_path: Path, shout
         assert {k: t.body for k, t in of(memory).index(Scope()).items()} == held
 
 
+def sql(memory: Memory, statement: str) -> list[tuple[Any, ...]]:
+    assert isinstance(memory._store, SQLiteStore)
+    return memory._store._rows(statement)
+
+
 def snapshots(memory: Memory) -> list[tuple[Any, ...]]:
-    store = memory._store
-    assert isinstance(store, SQLiteStore)
-    return store._rows("SELECT recipe, seq, traces, body FROM snapshots")
+    return sql(memory, "SELECT recipe, seq, traces, body FROM snapshots")
 
 
 @pytest.mark.usefixtures("packing")
@@ -302,10 +305,7 @@ class TestPacked:
     ) -> None:
         with opened(tmp_path) as memory:
             memory.add(["zebra", "apple"])
-            store = memory._store
-            assert isinstance(store, SQLiteStore)
-            with store.writing() as db:
-                db.execute("UPDATE snapshots SET body=x'00'")
+            sql(memory, "UPDATE snapshots SET body=x'00'")
         with opened(tmp_path) as memory:
             assert memory.search("zebra", k=1)[0].text == "ZEBRA"
             assert "made again" in caplog.text
@@ -316,25 +316,24 @@ class TestPacked:
     def test_a_file_without_room_for_it_is_searched_all_the_same(self, tmp_path: Path) -> None:
         with opened(tmp_path) as memory:
             memory.add(["zebra", "apple"])
-            store = memory._store
-            assert isinstance(store, SQLiteStore)
-            with store.writing() as db:
-                db.execute("DROP TABLE snapshots")  # as an older version left it, and nobody may write
+            sql(memory, "DROP TABLE snapshots")  # as an older version left it, and nobody may write
+            sql(memory, "PRAGMA query_only=ON")
             of(memory)._states.clear()
-            with store.writing() as db:
-                db.execute("PRAGMA query_only=ON")
             assert memory.search("zebra", k=1)[0].text == "ZEBRA"
 
     def test_a_search_does_not_wait_for_another_writer_to_pack(self, tmp_path: Path) -> None:
         with opened(tmp_path) as memory:
             memory.add(["zebra", "apple"])
-            store = memory._store
-            assert isinstance(store, SQLiteStore)
-            with store.writing() as db:
-                db.execute("DELETE FROM snapshots")
+            sql(memory, "DELETE FROM snapshots")
         with opened(tmp_path) as memory, opened(tmp_path) as other, other._store.writing():
+            assert isinstance(memory._store, SQLiteStore)
+            waits: list[int] = []
+            memory._store._db().set_busy_handler(lambda tries: bool(waits.append(tries)))
             assert memory.search("zebra", k=1)[0].text == "ZEBRA"
-            assert snapshots(memory) == []
+            assert (waits, snapshots(memory)) == ([], [])
+        with opened(tmp_path) as memory:
+            memory.search("zebra")
+            assert len(snapshots(memory)) == 1
 
 
 def test_an_unknown_recipe_is_refused_with_the_nearest_names(tmp_path: Path) -> None:
