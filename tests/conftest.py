@@ -7,12 +7,19 @@ import os
 os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # before numpy and torch load: more are slower
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from llm_server import Endpoint
 from mnemos import FixedClock, LanguageModel, Memory, Settings
+
+_TRAINED = ("atlas", "brains_retrieval", "local_linear_attention", "mem_alpha", "miras", "mixture_of_memories",
+            "pavlovian_attention", "titans")  # fmt: skip
+if find_spec("torch") is None:  # what does without the extra 'neural' is tested without it
+    collect_ignore_glob = ["state/*", "learn/*", "models/*", "bench/recall/*", "bench/test_neural_tasks.py"]
+    collect_ignore_glob += [f"bench/claims/test_{name}_claim.py" for name in _TRAINED]
 
 
 @pytest.fixture

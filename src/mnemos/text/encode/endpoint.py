@@ -100,7 +100,8 @@ class Endpoint:
             places = [entry.index for entry in entries]
             vectors = np.array([entry.embedding for entry in entries], np.float32)
         except Exception as why:  # the client's, and whatever a malformed answer makes of its objects
-            raise self._error(f"{type(why).__name__}: {why}") from None
+            status = f" {why.status_code}" if hasattr(why, "status_code") else ""  # not every client's text has it
+            raise self._error(f"{type(why).__name__}{status}: {why}") from None
         if places != list(range(len(texts))):
             raise self._error(f"{len(places)} vectors for {len(texts)} texts, or their indices are wrong")
         if vectors.ndim != 2 or not vectors.shape[1]:
