@@ -75,10 +75,11 @@ def examples(docs: Sequence[Mapping[str, Any]], encoder: Encoder) -> list[Exampl
     found = []
     for doc in docs:
         title = bare(doc["title"])
-        for window in encoder.reader.read(title, doc["text"]):
+        windows = encoder.reader.read(title, doc["text"])
+        for window, states in zip(windows, encoder.states(windows), strict=True):
             gold = align(window, title, doc["title"], doc["extracted_entities"], doc["extracted_triples"])
             if len(window.words) - window.title > 1:
-                found.append(example(window, encoder.states(window).astype(np.float16), gold))
+                found.append(example(window, states.astype(np.float16), gold))
     return found
 
 

@@ -62,7 +62,7 @@ class MiniLM:
         self.precision = precision
         self._cache_dir = cache_dir or default_cache_dir()
         self._weights = weights
-        self._threads = threads or _cores()
+        self._threads = threads or cores()
         self._lock = Lock()
         self._loaded: tuple[WordPieces, Inputs, Forward] | None = None
 
@@ -298,5 +298,6 @@ def _equal_lengths(ids: Sequence[Sequence[int]]) -> list[list[int]]:
     return groups
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,7 +14,8 @@ Agreement with a language model's triples on passages it never saw, F1 of networ
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,7 +29,7 @@ from mnemos.text.encode import openie_model as model
 from mnemos.text.encode.chunk import titled
 from mnemos.text.encode.embedder import checked, default_cache_dir, installed
 from mnemos.text.encode.entities import canonical, entities
-from mnemos.text.encode.minilm import Inputs, best_precision, find_weights, reference_states
+from mnemos.text.encode.minilm import Inputs, best_precision, cores, find_weights, reference_states
 from mnemos.text.encode.openie_model import Floats, Ints, Network, sigmoid
 from mnemos.text.encode.openie_rules import Triple, rule_triples
 from mnemos.text.encode.openie_words import Reader, Window
@@ -38,6 +39,8 @@ MAX_CHARACTERS = 20_000
 NAME, PAIR, RELATION, LINK = 0.45, 0.25, 0.4, 0.01
 """Probabilities from which a span is a name, a pair a triple, a word part of its relation; and a pair the
 triple of a name that would else have none."""
+_TOGETHER = 64
+"""Texts whose words go through the encoder before the network reads the first: as many states are held."""
 Span = tuple[int, int]
 """First and last word, both included."""
 
@@ -97,23 +100,21 @@ class Extractor:
         texts, titles = checked(texts), checked(titles)
         if titles and len(titles) != len(texts):
             raise InvalidInput(f"{len(titles)} titles for {len(texts)} texts: give one for each, or none")
-        return [self._extract(*_split(*pair)) for pair in zip(texts, titles or [""] * len(texts), strict=True)]
-
-    def _extract(self, title: str, body: str) -> Extraction:
+        pairs = [_split(*pair) for pair in zip(texts, titles or [""] * len(texts), strict=True)]
         parts = self._parts()
         if parts is None:
-            names, triples = rule_triples(body, title)
-            return Extraction(tuple(names), tuple(dict.fromkeys(triples)))
-        title = title or next(iter(entities(body)), "")
-        encoder, network = parts
-        found = [network_triples(network, encoder, window, title, body) for window in encoder.reader.read(title, body)]
-        scored = sorted((pair for _, pairs in found for pair in pairs), key=lambda pair: -pair[0])
-        triples = list({(canonical(s), canonical(o), r): (s, r, o) for _, (s, r, o) in reversed(scored)}.values())
-        mentioned = [name for names, _ in found for name in names]
-        mentioned += [name for s, _, o in triples for name in (s, o) if name == title]
-        unique = {canonical(name): name for name in reversed(mentioned)}
-        unique.pop("", None)
-        return Extraction(tuple(reversed(unique.values())), tuple(reversed(triples)))
+            return [_by_rules(*pair) for pair in pairs]
+        return [
+            one for start in range(0, len(pairs), _TOGETHER)
+            for one in self._extracted(*parts, pairs[start : start + _TOGETHER])
+        ]  # fmt: skip
+
+    def _extracted(self, encoder: Encoder, network: Network, pairs: Sequence[tuple[str, str]]) -> Iterator[Extraction]:
+        titled = [(title or next(iter(entities(body)), ""), body) for title, body in pairs]
+        windows = [encoder.reader.read(*pair) for pair in titled]
+        states = iter(encoder.states([window for some in windows for window in some]))
+        for (title, body), some in zip(titled, windows, strict=True):
+            yield _joined(title, [network_triples(network, next(states), window, title, body) for window in some])
 
     def _parts(self) -> tuple[Encoder, Network] | None:
         """Encoder and network; None where only rules can run."""
@@ -153,8 +154,13 @@ class Encoder:
             tensors = load_file(weights)
             self._forward = lambda x: reference_states(tensors, x, model.LAYERS)
 
-    def states(self, window: Window) -> Floats:
-        """[words, 384] the mean of each word's pieces."""
+    def states(self, windows: Sequence[Window]) -> list[Floats]:
+        """Of each window, [words, 384] the mean of each word's pieces."""
+        # each by itself, so that none depends on another, and side by side
+        with ThreadPoolExecutor(max(1, min(cores(), len(windows)))) as pool:
+            return list(pool.map(self._states, windows))
+
+    def _states(self, window: Window) -> Floats:
         tokens = self._forward(self._inputs([window.ids]))[0][window.owner >= 0]
         owner = window.owner[window.owner >= 0]
         starts = np.flatnonzero(np.diff(owner, prepend=-1))
@@ -163,9 +169,9 @@ class Encoder:
 
 
 def network_triples(
-    network: Network, encoder: Encoder, window: Window, title: str, body: str
+    network: Network, states: Floats, window: Window, title: str, body: str
 ) -> tuple[list[str], list[tuple[float, Triple]]]:
-    """The names and the triples, each with its probability, of one window."""
+    """The names and the triples, each with its probability, of one window with the `states` of its words."""
     if len(window.words) <= window.title:
         return [], []
 
@@ -174,7 +180,7 @@ def network_triples(
             return title
         return " ".join(body[window.spans[span[0]][0] : window.spans[span[1]][1]].split())
 
-    h = network.words(encoder.states(window), window.shapes)
+    h = network.words(states, window.shapes)
     first, last = model.all_spans(window.sentence, window.title)
     roles = sigmoid(network.spans(h, first, last))
     named = _apart(first, last, roles[:, 0], NAME)
@@ -241,6 +247,22 @@ def linked(
             i, j = np.unravel_index(int(here.argmax()), here.shape)
             out.append((int(i), int(j)))
     return out
+
+
+def _by_rules(title: str, body: str) -> Extraction:
+    names, triples = rule_triples(body, title)
+    return Extraction(tuple(names), tuple(dict.fromkeys(triples)))
+
+
+def _joined(title: str, found: Sequence[tuple[list[str], list[tuple[float, Triple]]]]) -> Extraction:
+    """What was found in the windows of one text."""
+    scored = sorted((pair for _, pairs in found for pair in pairs), key=lambda pair: -pair[0])
+    triples = list({(canonical(s), canonical(o), r): (s, r, o) for _, (s, r, o) in reversed(scored)}.values())
+    mentioned = [name for names, _ in found for name in names]
+    mentioned += [name for s, _, o in triples for name in (s, o) if name == title]
+    unique = {canonical(name): name for name in reversed(mentioned)}
+    unique.pop("", None)
+    return Extraction(tuple(reversed(unique.values())), tuple(reversed(triples)))
 
 
 def bare(title: str) -> str:

@@ -40,6 +40,9 @@ class Network:
 
     def __init__(self, weights: Mapping[str, NDArray[np.floating]]) -> None:
         self._w = {name: np.asarray(value, np.float32) for name, value in weights.items()}
+        kernels = [self._w[f"convs.{i}.weight"] for i in (0, 1)]  # [out, in, taps]
+        self._flat = [(k.shape[2], k.transpose(2, 1, 0).reshape(-1, len(k))) for k in kernels]
+        """Taps, and weights [taps x in, out]."""
 
     @classmethod
     def load(cls, path: Path = WEIGHTS) -> Network:
@@ -50,12 +53,9 @@ class Network:
     def words(self, states: Floats, shapes: Floats) -> Floats:
         """Contextual words [W, H] of encoder states [W, 384] and shapes [W, SHAPES]."""
         h = _relu(self._dense("inp", _norm(states)) + shapes @ self._w["shape.weight"].T)
-        for i in (0, 1):
-            kernel = self._w[f"convs.{i}.weight"]  # [out, in, taps]
-            taps = kernel.shape[2]
+        for i, (taps, flat) in enumerate(self._flat):
             padded = np.pad(h, ((taps // 2, taps // 2), (0, 0)))
             wide = np.concatenate([padded[k : k + len(h)] for k in range(taps)], axis=1)
-            flat = kernel.transpose(2, 1, 0).reshape(-1, kernel.shape[0])
             h = h + _relu(self._affine(f"norms.{i}", _norm(wide @ flat + self._w[f"convs.{i}.bias"])))
         return self._affine("out", _norm(h))
 

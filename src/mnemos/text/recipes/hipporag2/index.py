@@ -92,17 +92,17 @@ class Shelf(Generic[Key]):
     def __init__(self) -> None:
         self.place: dict[Key, int] = {}
         self.keys: list[Key | None] = []
-        self.holders: list[dict[str, None]] = []
+        self.holders: list[tuple[str, ...]] = []
         self._vectors = np.zeros((0, 0), np.float32)
         self._taken = np.zeros(0, np.bool_)
         self._free: list[int] = []
 
     @classmethod
-    def of(cls, keys: Sequence[Key], dim: int) -> Shelf[Key]:
-        """One that holds `keys` in this order, for nobody yet, with vectors of zeros."""
+    def of(cls, keys: Sequence[Key], holders: Sequence[tuple[str, ...]], dim: int) -> Shelf[Key]:
+        """One that has `keys` in this order, with who holds each, and vectors of zeros."""
         shelf = cls()
         shelf.place = {key: n for n, key in enumerate(keys)}
-        shelf.keys, shelf.holders = list(keys), [{} for _ in keys]
+        shelf.keys, shelf.holders = list(keys), list(holders)
         shelf._vectors, shelf._taken = np.zeros((len(keys), dim), np.float32), np.ones(len(keys), np.bool_)
         return shelf
 
@@ -113,15 +113,16 @@ class Shelf(Generic[Key]):
         """Let `passage` hold `key`; True if the key is new."""
         place = self.place.get(key)
         if place is not None:
-            self.holders[place][passage] = None
+            if passage not in self.holders[place]:
+                self.holders[place] += (passage,)
             return False
         if self._free:
             place = self._free.pop()
-            self.keys[place], self.holders[place] = key, {passage: None}
+            self.keys[place], self.holders[place] = key, (passage,)
         else:
             place = len(self.keys)
             self.keys.append(key)
-            self.holders.append({passage: None})
+            self.holders.append((passage,))
         if place >= len(self._vectors):
             wider = np.zeros((max(64, 2 * place), len(vector)), np.float32)
             if place:
@@ -135,7 +136,7 @@ class Shelf(Generic[Key]):
     def drop(self, key: Key, passage: str) -> bool:
         """`passage` no longer holds `key`; True if that was the last one."""
         place = self.place[key]
-        self.holders[place].pop(passage, None)
+        self.holders[place] = tuple(one for one in self.holders[place] if one != passage)
         if self.holders[place]:
             return False
         del self.place[key]
@@ -154,9 +155,9 @@ class Shelf(Generic[Key]):
         """[keys] the places that are taken."""
         return np.flatnonzero(self._taken)
 
-    def held_by(self, key: Key) -> list[str]:
+    def held_by(self, key: Key) -> tuple[str, ...]:
         """The passages that hold `key`."""
-        return list(self.holders[self.place[key]]) if key in self.place else []
+        return self.holders[self.place[key]] if key in self.place else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +182,6 @@ class KnowledgeIndex:
         self.graph = Graph()
         self.held: dict[str, Held] = {}
         self._places: tuple[tuple[int, int, int], Ints] = ((0, -1, -1), np.empty(0, np.int64))
-        self._near: dict[str, dict[str, float]] = {}
-        """The phrases that each phrase lists as its synonyms."""
         self._accented: dict[str, str] | None = None
         """By their letters alone, the phrases with accents; None until somebody asks."""
 
@@ -246,11 +245,7 @@ class KnowledgeIndex:
 
     def synonyms(self, name: str) -> dict[str, float]:
         """The phrases that a phrase lists as meaning the same, with their cosines."""
-        return self._near.get(name, {})
-
-    def list_synonyms(self, name: str, near: dict[str, float]) -> None:
-        """Set that list, without the edges in the graph."""
-        self._near[name] = near
+        return {str(other): cosine for other, cosine in self.graph.added_by(synonyms_of(name)).items()}
 
     # -- synonyms --------------------------------------------------------------------------
     # Each phrase lists its nearest; the edges of a list have a source of their own, so that a list can be renewed.
@@ -258,36 +253,33 @@ class KnowledgeIndex:
 
     def _with(self, fresh: Sequence[str]) -> None:
         """Synonyms of phrases that have come, and they as synonyms of others."""
-        new, changed = set(fresh), dict.fromkeys(fresh)
+        new, lists = set(fresh), dict[str, dict[str, float]]()
         for name, near in self._similar(fresh):
-            self._near[name] = _best(near)
+            lists[name] = near
             for other, cosine in near.items():
                 if other not in new:
-                    mine = self._near.setdefault(other, {})
+                    mine = lists.get(other) or self.synonyms(other)
                     if len(mine) < NEAREST or cosine >= min(mine.values()):
                         mine[name] = cosine
-                        self._near[other] = _best(mine)
-                        changed[other] = None
-        for name in changed:
-            self._relist(name)
+                        lists[other] = mine
+        for name, near in lists.items():
+            self._list(name, near)
 
     def _without(self, gone: Sequence[str]) -> None:
         """Forget phrases that nothing holds any more."""
-        left, short, changed = set(gone), list[str](), dict[str, None]()
+        left, short, lists = set(gone), list[str](), dict[str, dict[str, float]]()
         for name in gone:
             listing = self.graph.neighbours(name, [SYNONYM]) if name in self.graph else {}
-            changed.update((str(other), None) for other in listing if other not in left)
+            lists.update((str(other), {}) for other in listing if other not in left)
             self.graph.remove_source(synonyms_of(name))
-            self._near.pop(name, None)
-        for name in changed:
-            near = self._near.get(name, {})
+        for name in lists:
+            near = self.synonyms(name)
             if len(near) >= NEAREST and not left.isdisjoint(near):
                 short.append(name)
-            self._near[name] = {other: cosine for other, cosine in near.items() if other not in left}
-        for name, near in self._similar(short):
-            self._near[name] = _best(near)
-        for name in changed:
-            self._relist(name)
+            lists[name] = {other: cosine for other, cosine in near.items() if other not in left}
+        lists.update(self._similar(short))
+        for name, near in lists.items():
+            self._list(name, near)
 
     def _similar(self, names: Sequence[str]) -> Iterator[tuple[str, dict[str, float]]]:
         """Each of `names` with all other phrases that mean the same, and how nearly."""
@@ -310,14 +302,11 @@ class KnowledgeIndex:
                 }
                 yield str(keys[place]), near
 
-    def _relist(self, name: str) -> None:
-        """Bring the edges of a phrase's list in line with it."""
+    def _list(self, name: str, near: dict[str, float]) -> None:
+        """Let a phrase list the nearest of `near`."""
         self.graph.remove_source(synonyms_of(name))
-        near = self._near.get(name)
-        if near:
+        if near := _best(near):
             self.graph.add_edges(SYNONYM, [name] * len(near), list(near), list(near.values()), synonyms_of(name))
-        else:
-            self._near.pop(name, None)
 
 
 def passage_node(key: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ Ints = NDArray[np.int64]
 
 _FORM = 1
 """Number of this form; others are not read."""
+_AT_ONCE = 512
+"""Passages whose vectors are shelved together."""
 
 
 def pack(index: KnowledgeIndex) -> bytes:
@@ -39,6 +41,7 @@ def pack(index: KnowledgeIndex) -> bytes:
     phrases = [key for key in index.phrases.keys if key is not None]
     facts = [key for key in index.facts.keys if key is not None]
     relations = list(dict.fromkeys(fact[1] for fact in facts))
+    near = [index.synonyms(key) for key in phrases]
     name, relation, number = (_numbers(keys) for keys in (phrases, relations, facts))
     arrays = {
         "form": np.array([_FORM]),
@@ -47,8 +50,8 @@ def pack(index: KnowledgeIndex) -> bytes:
         "facts": np.array([(name[s], relation[r], name[o]) for s, r, o in facts], np.int32).reshape(-1, 3),
         **_lists("phrases", [[name[one] for one in held.phrases] for held in index.held.values()]),
         **_lists("held", [[number[one] for one in held.facts] for held in index.held.values()]),
-        **_lists("near", [[name[one] for one in index.synonyms(key)] for key in phrases]),
-        "cosine": np.array([cosine for key in phrases for cosine in index.synonyms(key).values()]),
+        **_lists("near", [[name[one] for one in listed] for listed in near]),
+        "cosine": np.array([cosine for listed in near for cosine in listed.values()]),
     }
     file = BytesIO()
     np.savez(file, allow_pickle=False, **arrays)
@@ -69,40 +72,46 @@ def unpack(body: bytes, vectors: Iterable[tuple[str, NDArray[np.float16]]], syno
     phrases, relations, passages = names["phrases"], names["relations"], names["passages"]
     triples = packed["facts"].tolist()
     facts: list[Fact] = [(phrases[s], relations[r], phrases[o]) for s, r, o in triples]
-    held = _split(packed, "phrases"), _split(packed, "held")
     index = KnowledgeIndex(synonymy)
-    _shelve(index, vectors, passages, phrases, facts, held)
-    if len(index.phrases) < len(phrases):
+    if not _shelve(index, packed, vectors, passages, phrases, facts):
         return None
-    for key, mine, told in zip(passages, *held, strict=True):
+    for key, mine, told in zip(passages, _split(packed, "phrases"), _split(packed, "held"), strict=True):
         index.held[key] = Held([facts[n] for n in told.tolist()], [phrases[n] for n in mine.tolist()])
-        for shelf, places in ((index.phrases, mine), (index.facts, told)):
-            for place in places.tolist():
-                shelf.holders[place][key] = None
-    for key, others, cosine in zip(phrases, _split(packed, "near"), _split(packed, "near", "cosine"), strict=True):
-        if len(others):
-            index.list_synonyms(key, dict(zip([phrases[n] for n in others.tolist()], cosine.tolist(), strict=True)))
     index.graph = _graph(packed, passages, phrases)
     return index
 
 
 def _shelve(
     index: KnowledgeIndex,
+    packed: Mapping[str, Any],
     vectors: Iterable[tuple[str, NDArray[np.float16]]],
     passages: Sequence[str],
     phrases: Sequence[str],
     facts: Sequence[Fact],
-    held: tuple[Sequence[Ints], Sequence[Ints]],
-) -> None:
-    """Fill the shelves; of a key that several passages hold, the vector of the first stays."""
-    number = _numbers(passages)
-    for key, matrix in vectors:
+) -> bool:
+    """Fill the shelves; of a key that several passages hold, the vector of the first stays. False without vectors."""
+    number, found = _numbers(passages), iter(vectors)
+    held = _split(packed, "phrases"), _split(packed, "held")
+    while several := list(islice(found, _AT_ONCE)):
         if not len(index.phrases):
-            index.phrases, index.facts = Shelf.of(phrases, matrix.shape[1]), Shelf.of(facts, matrix.shape[1])
-        if key in number:
-            mine, told = (lists[number[key]] for lists in held)
-            if len(matrix) == len(mine) + len(told):
-                index.phrases.vectors[mine], index.facts.vectors[told] = np.split(matrix, [len(mine)])
+            dim = several[0][1].shape[1]
+            index.phrases = Shelf.of(phrases, _holders(packed, "phrases", passages, len(phrases)), dim)
+            index.facts = Shelf.of(facts, _holders(packed, "held", passages, len(facts)), dim)
+        known = [(number[key], matrix) for key, matrix in several if key in number]
+        whole = [(n, matrix) for n, matrix in known if len(matrix) == len(held[0][n]) + len(held[1][n])]
+        for shelf, lists, part in ((index.phrases, held[0], 0), (index.facts, held[1], 1)):
+            parts = [(lists[n], np.split(matrix, [len(held[0][n])])[part]) for n, matrix in whole]
+            if parts:
+                shelf.vectors[np.concatenate([n for n, _ in parts])] = np.concatenate([rows for _, rows in parts])
+    return bool(len(index.phrases)) or not phrases
+
+
+def _holders(packed: Mapping[str, Any], name: str, passages: Sequence[str], count: int) -> list[tuple[str, ...]]:
+    """By key, the passages whose list has it."""
+    keys, owner = packed[name], np.arange(len(passages)).repeat(packed[f"{name}_counts"])
+    of = [passages[n] for n in owner[np.argsort(keys, kind="stable")].tolist()]
+    borders = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=count))]).tolist()
+    return [tuple(of[a:b]) for a, b in pairwise(borders)]
 
 
 def _graph(packed: Mapping[str, Any], passages: Sequence[str], phrases: Sequence[str]) -> Graph:
@@ -140,7 +149,7 @@ def _lists(name: str, lists: Sequence[Sequence[int]]) -> dict[str, NDArray[np.in
     return {name: np.array(flat, np.int32), f"{name}_counts": np.array([len(one) for one in lists], np.int32)}
 
 
-def _split(packed: Mapping[str, Any], name: str, values: str = "") -> list[NDArray[Any]]:
-    """Lists that `_lists` made one of; or `values` that run beside them."""
+def _split(packed: Mapping[str, Any], name: str) -> list[NDArray[Any]]:
+    """Lists that `_lists` made one of."""
     borders = np.concatenate([[0], np.cumsum(packed[f"{name}_counts"])]).tolist()
-    return [packed[values or name][a:b] for a, b in pairwise(borders)]
+    return [packed[name][a:b] for a, b in pairwise(borders)]
