@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -87,9 +88,27 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(steps, max_size=15))
-def test_any_history_leaves_what_the_list_of_additions_says(history: list[Any]) -> None:
+@settings(max_examples=60, deadline=None)
+@given(st.lists(steps, max_size=15), st.sampled_from([0, 2, 99]))
+def test_any_history_leaves_what_the_list_of_additions_says(history: list[Any], part: int) -> None:
+    # 0: matrices are always patched; 99: never
+    with patch.object(module, "_PATCH", part):
+        _replay(history)
+
+
+def test_a_matrix_that_was_not_asked_for_in_a_long_time_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_WRITES", 4)
+    graph, slow = Graph(), Slow()
+    for n in range(40):
+        graph.add_edges("fact", n, n + 1, 1.0, "p")
+        slow.add("fact", n, n + 1, 1.0, "p")
+        assert len(graph._touched.get(None, ())) <= 4
+        if n % 9 == 0:
+            agree(graph, slow)
+    agree(graph, slow)
+
+
+def _replay(history: list[Any]) -> None:
     graph, slow = Graph(), Slow()
     for verb, *rest in history:
         before = slow.nodes()

@@ -6,13 +6,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mnemos import FixedClock, Memory, Settings
 from mnemos.core.errors import EndpointError, InvalidInput, MissingExtra
+from mnemos.text import file
 from mnemos.text.recipes import recipe_names
 from mnemos.text.recipes.base import Recipe, Sought
 from mnemos.text.records import Record, Scope
@@ -85,7 +90,6 @@ class Shout(Recipe[dict[str, Trace]]):
 @pytest.fixture
 def packing(monkeypatch: pytest.MonkeyPatch) -> None:
     """`Shout`, packed at every change."""
-    from mnemos.text import file
     from mnemos.text.recipes import base
 
     monkeypatch.setattr(Shout, "packs", True)
@@ -103,7 +107,7 @@ def opened(path: Path, recipe: str = "shout", **more: Any) -> Memory:
     settings = Settings()
     return Memory(
         path / "m.mnemos", embedder=more.pop("embedder", Letters()), recipe=recipe, clock=FixedClock("2025-06-01"),
-        seed=1, settings=settings, **more,
+        seed=more.pop("seed", 1), settings=settings, **more,
     )  # fmt: skip
 
 
@@ -234,6 +238,45 @@ def test_incremental_change_comes_to_what_a_fresh_index_is(tmp_path: Path, shout
         held = {k: t.body for k, t in of(memory).index(Scope()).items()}
     with opened(tmp_path) as memory:
         assert {k: t.body for k, t in of(memory).index(Scope()).items()} == held
+
+
+VERBS = st.sampled_from(["add", "forget", "forget hard", "restore", "update", "model", "look"])
+
+
+@given(st.lists(st.tuples(VERBS, st.integers(0, 99), st.booleans()), max_size=14))
+@settings(max_examples=100, deadline=None)
+def test_whoever_follows_a_file_knows_what_one_that_opens_it_finds(history: list[tuple[str, int, bool]]) -> None:
+    with (
+        patch.object(file, "make_recipe", lambda name, parts: Shout(parts)), TemporaryDirectory() as folder,
+        opened(Path(folder)) as one, opened(Path(folder), seed=2) as two,
+    ):  # fmt: skip
+        ids, hidden = list[str](), set[str]()
+        for verb, n, first in history:
+            memory = one if first else two
+            id = ids[n % len(ids)] if ids else ""
+            if verb == "add":
+                ids += memory.add(["boom" if n % 5 == 0 else f"text {n}"] * (1 + n % 3))
+            elif verb == "model":
+                of(one).broken = of(two).broken = not of(one).broken
+            elif verb == "look":
+                memory.search("text")
+            elif id and verb == "restore" and id in hidden:
+                memory.restore(id)
+                hidden.remove(id)
+            elif id and id not in hidden and verb in ("forget", "forget hard", "update"):
+                if verb == "update":
+                    memory.update(id, f"another {n}")
+                else:
+                    memory.forget(id, hard=verb == "forget hard")
+                    hidden.add(id)
+                    if verb == "forget hard":
+                        ids.remove(id)
+            with opened(Path(folder)) as fresh:
+                found = [
+                    ({k: t.body for k, t in of(m).index(Scope()).items()}, sorted(of(m)._states[Scope()].pending))
+                    for m in (fresh, one, two)
+                ]
+            assert found[1:] == [found[0]] * 2
 
 
 def sql(memory: Memory, statement: str) -> list[tuple[Any, ...]]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from mnemos.core.errors import InvalidInput, NotFound
+from mnemos.text.graph.patch import with_rows
 
 Name = str | int
 Floats = NDArray[np.float64]
@@ -28,6 +29,10 @@ _Number = TypeVar("_Number", bound=np.generic)
 
 _NODE = -1
 """Kind of the edges from a node to itself, without weight, that stand for `add_node`."""
+_PATCH = 4
+"""A matrix is made anew once a part in so many of its entries has changed."""
+_WRITES = 4096
+"""Changes after which a matrix that nobody asked for meanwhile is given up."""
 _SPARE = 4096
 """Dead edges that are not worth tidying up."""
 _LEAST = 1e-100
@@ -65,6 +70,8 @@ class Graph:
         self._pull = np.zeros(0)
         # answers, until the graph changes
         self._matrices: dict[frozenset[str] | None, csr_array] = {}
+        self._touched: dict[frozenset[str] | None, list[Ints]] = {}
+        """The rows that changed since each of them was made."""
         self._strengths: dict[frozenset[str] | None, Floats] = {}
 
     # -- nodes -----------------------------------------------------------------------------
@@ -262,17 +269,27 @@ class Graph:
         return dict(zip(self.names(ranked), (total[slot] for slot in ranked), strict=True))
 
     def matrix(self, kinds: Collection[str] | None = None) -> csr_array:
-        """[size, size] the symmetric weights, for whole-graph products; kept until the graph changes."""
+        """[size, size] the symmetric weights, for whole-graph products; where the graph changed, rows are renewed."""
         key = _key(kinds)
-        if key not in self._matrices:
-            owner, to, weight = self.rows(np.arange(self.size), kinds)
-            starts = np.zeros(self.size + 1, np.int64)
-            np.cumsum(np.bincount(owner, minlength=self.size), out=starts[1:])
-            wide = np.int32 if len(to) < 2**31 else np.int64
-            matrix = csr_array((weight, to.astype(wide), starts.astype(wide)), (self.size, self.size))
-            matrix.sum_duplicates()
-            self._matrices[key] = matrix
-        return self._matrices[key]
+        known, touched = self._matrices.get(key), self._touched.get(key)
+        if known is None or touched:
+            rows = np.unique(np.concatenate(touched)) if touched else np.arange(self.size)
+            if known is not None and _PATCH * int(self._length[rows].sum()) < self.entries:
+                known = with_rows(known, rows, self._compact(rows, kinds))
+            else:
+                known = self._compact(np.arange(self.size), kinds)
+            self._matrices[key], self._touched[key] = known, []
+        return known
+
+    def _compact(self, slots: Ints, kinds: Collection[str] | None) -> csr_array:
+        """[len(slots), size] the rows at `slots`, several edges between two nodes as one entry."""
+        owner, to, weight = self.rows(slots, kinds)
+        starts = np.zeros(len(slots) + 1, np.int64)
+        np.cumsum(np.bincount(owner, minlength=len(slots)), out=starts[1:])
+        wide = np.int32 if self._used < 2**31 else np.int64
+        matrix = csr_array((weight, to.astype(wide), starts.astype(wide)), (len(slots), self.size))
+        matrix.sum_duplicates()
+        return matrix
 
     def nbytes(self) -> int:
         """Bytes in arrays; names are not counted."""
@@ -317,7 +334,7 @@ class Graph:
         self._one[first:last], self._other[first:last], self._kind[first:last] = one, other, kind
         self._weight[first:last], self._owned[first:last], self._alive[first:last] = weight, owned, True
         self._edges = last
-        self._changed()
+        self._changed(one, other)
         fresh = np.arange(first, last, dtype=np.int32)
         twice = one != other
         if owned:
@@ -363,9 +380,12 @@ class Graph:
         self._move(old, new)
         self._start[rows], self._room[rows] = starts, room
 
-    def _changed(self) -> None:
-        self._matrices.clear()
+    def _changed(self, *rows: Ints) -> None:
         self._strengths.clear()
+        for key, touched in list(self._touched.items()):
+            touched += rows
+            if len(touched) > _WRITES:
+                del self._matrices[key], self._touched[key]
 
     def _move(self, old: Ints, new: Ints) -> None:
         """Copy entries of the pool."""
@@ -375,7 +395,6 @@ class Graph:
         """Take edges out, and the nodes that lose their last support with whatever hangs on them."""
         edges = edges[self._alive[edges]]
         self._alive[edges] = False
-        self._changed()
         owned = edges[self._owned[edges]]
         one, other = self._one[owned], self._other[owned]
         np.subtract.at(self._support, one, 1)
@@ -386,7 +405,9 @@ class Graph:
         hanging = np.unique(hanging[self._alive[hanging]])
         self._alive[hanging] = False
         self._dead += len(edges) + len(hanging)
-        self._sweep(np.unique(np.concatenate([ends, self._one[hanging], self._other[hanging]])))
+        ends = np.unique(np.concatenate([ends, self._one[hanging], self._other[hanging]])).astype(np.int64)
+        self._changed(ends)
+        self._sweep(ends)
         names = self.names(gone.tolist())
         for slot, name in zip(gone.tolist(), names, strict=True):
             del self._slots[name]

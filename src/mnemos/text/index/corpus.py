@@ -9,6 +9,7 @@ which the turns of a session stand side by side.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from mnemos.text.store.base import Columns, Store
 _FOREVER = np.inf
 NOBODY = -1
 """The row beside the first and the last turn of a session."""
+_NUMBERINGS = count()
 _UNITS = 256
 """Vectors a record may have: the low byte of a vector's key."""
 
@@ -46,6 +48,8 @@ class Corpus:
         self._reset()
 
     def _reset(self) -> None:
+        self.numbering = next(_NUMBERINGS)
+        """Of which rows stay as they are while others come behind them; no two corpora share one."""
         self.ids: list[str] = []
         self.columns: dict[str, NDArray[Any]] = {name: np.empty(0, dtype) for name, dtype in _COLUMNS.items()}
         self.sessions = _Names()
@@ -87,6 +91,7 @@ class Corpus:
         keep = np.array([id not in ids for id in self.ids], bool)
         if keep.all():
             return
+        self.numbering = next(_NUMBERINGS)
         row = np.cumsum(keep) - 1
         staying = keep[self.vectors.owners] if len(self.vectors) else np.empty(0, bool)
         self.vectors.keep(staying, row[self.vectors.owners[staying]])

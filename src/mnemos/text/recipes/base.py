@@ -109,8 +109,10 @@ class _State(Generic[Index]):
     stored: dict[str, Trace] = field(default_factory=dict)
     live: dict[str, Trace] = field(default_factory=dict)
     """What `index` is made of."""
-    corpus: tuple[int, int, int] = (-1, -1, -1)
-    """Which state of the corpus `row` is of."""
+    asleep: dict[str, None] = field(default_factory=dict)
+    """Keys of the `stored` that are not live."""
+    numbering: int = -1
+    """Of the corpus that `row` is of."""
     row: dict[str, int] = field(default_factory=dict)
     bare: set[str] = field(default_factory=set)
     """Keys of the `stored` that were read without bodies and vectors."""
@@ -192,8 +194,8 @@ class Recipe(ABC, Generic[Index]):
         """Derive what is pending; returns how many records still are, because the model failed."""
         with self._lock:
             _, state = self._synced(scope)
-            if foreign := [t for t in state.stored.values() if self._foreign(t)]:
-                whole = self.parts.store.traces_at(scope, self.name, [t.key for t in foreign])
+            if foreign := [key for key in state.asleep if self._foreign(state.stored[key])]:
+                whole = self.parts.store.traces_at(scope, self.name, foreign)
                 self._keep(scope, iter([[replace(t, vectors=None, model="") for t in whole.values()]]), None)
             if state.pending:
                 known = self.parts.store.get(state.pending)
@@ -324,15 +326,22 @@ class Recipe(ABC, Generic[Index]):
         state.stored.update((trace.key, trace) for trace in fresh)
         state.bare.difference_update(dropped, (trace.key for trace in fresh))
         state.seen = max([seen, state.seen])
-        stamp = (id(corpus), corpus.seen, len(corpus))
-        if fresh or dropped or stamp != state.corpus:
-            state.corpus, state.row = stamp, {id: row for row, id in enumerate(corpus.ids)}
-            self._settle(scope, state)
-            covered = {id for trace in state.live.values() for id in trace.sources}
-            asked = np.isin(corpus.kind, [KIND_NUMBER[kind] for kind in self.kinds])
-            state.pending = [
-                corpus.ids[row] for row in np.flatnonzero(asked).tolist() if corpus.ids[row] not in covered
-            ]
+        known = len(state.row) if state.numbering == corpus.numbering else 0
+        if known and not (fresh or dropped or len(corpus) > known):
+            return corpus, state
+        if known:
+            state.row.update(zip(corpus.ids[known:], range(known, len(corpus)), strict=True))
+            keys = {**dict.fromkeys(dropped), **dict.fromkeys(trace.key for trace in fresh), **state.asleep}
+        else:
+            state.numbering, state.row = corpus.numbering, {id: row for row, id in enumerate(corpus.ids)}
+            keys = dict.fromkeys([*state.stored, *state.live])
+        new, died = self._settle(scope, state, keys)
+        if died or not known:
+            known, new, state.pending = 0, list(state.live), []
+        asked = np.isin(corpus.kind[known:], [KIND_NUMBER[kind] for kind in self.kinds])
+        came = [corpus.ids[known + n] for n in np.flatnonzero(asked).tolist()]
+        covered = {id for key in new for id in state.live[key].sources}
+        state.pending = [id for id in (*state.pending, *came) if id not in covered]
         return corpus, state
 
     def _opened(self, scope: Scope) -> _State[Index]:
@@ -369,20 +378,29 @@ class Recipe(ABC, Generic[Index]):
                 self.parts.store.put_snapshot(scope, self.name, state.seen, self.parts.encoder.model, state.live, body)
         state.moved = 0
 
-    def _settle(self, scope: Scope, state: _State[Index]) -> None:
-        """Tell the index what came to life and what died."""
-        live = {
-            key: t for key, t in state.stored.items()
-            if t.sources and all(id in state.row for id in t.sources) and not self._foreign(t)
-        }  # fmt: skip
-        new = [key for key, t in live.items() if state.live.get(key) is not t]
-        removed = [t for key, t in state.live.items() if live.get(key) is not t]
+    def _settle(self, scope: Scope, state: _State[Index], keys: Iterable[str]) -> tuple[list[str], int]:
+        """Tell the index what of `keys` came to life and what died; returns the former, and how many of the latter."""
+        new, removed = list[str](), list[Trace]()
+        for key in keys:
+            trace, old = state.stored.get(key), state.live.get(key)
+            lives = trace is not None and self._lives(trace, state.row)
+            if trace is None or lives:
+                state.asleep.pop(key, None)
+            else:
+                state.asleep[key] = None
+            if old is not None and not (lives and old is trace):
+                removed.append(state.live.pop(key))
+            if lives and old is not trace:
+                new.append(key)
         if bare := [key for key in new if key in state.bare]:
             whole = self.parts.store.traces_at(scope, self.name, bare)
             state.stored |= whole
-            live |= whole
             state.bare -= whole.keys()
-        state.live = live
+        state.live.update((key, state.stored[key]) for key in new)
         if new or removed:
-            self.change(state.index, [live[key] for key in new], removed)
+            self.change(state.index, [state.live[key] for key in new], removed)
             state.moved += len(new) + len(removed)
+        return new, len(removed)
+
+    def _lives(self, trace: Trace, row: Mapping[str, int]) -> bool:
+        return bool(trace.sources) and all(id in row for id in trace.sources) and not self._foreign(trace)

@@ -166,6 +166,8 @@ class Held:
 
     facts: list[Fact]
     phrases: list[str]
+    slot: int
+    """Where its node is in the graph."""
 
 
 class KnowledgeIndex:
@@ -192,7 +194,8 @@ class KnowledgeIndex:
         fresh = [name for trace in added for name in self._add(trace)]
         self._with(fresh)
         self._places = ((0, -1, -1), np.empty(0, np.int64))
-        self._accented = None
+        if not all(name.isascii() for name in (*gone, *fresh)):
+            self._accented = None
 
     def spelled(self, name: str) -> str | None:
         """The phrase that is `name`, or else is spelled so but for accents; None where there is none."""
@@ -209,10 +212,9 @@ class KnowledgeIndex:
         """[rows] where the passage of each record is in the graph; -1 for records that are not in it."""
         state = (id(corpus), corpus.seen, len(corpus))
         if self._places[0] != state:
-            inside = [row for row, record in enumerate(corpus.ids) if record in self.held]
-            found = np.full(len(corpus), -1, np.int64)
-            found[inside] = self.graph.slots(passage_node(corpus.ids[row]) for row in inside)
-            self._places = (state, found)
+            nowhere, held = Held([], [], -1), self.held
+            slots = (held.get(record, nowhere).slot for record in corpus.ids)
+            self._places = (state, np.fromiter(slots, np.int64, len(corpus)))
         return self._places[1]
 
     def _add(self, trace: Trace) -> Iterator[str]:
@@ -220,9 +222,8 @@ class KnowledgeIndex:
         phrases, facts = embedded(trace)
         if trace.vectors is None or len(trace.vectors) != len(phrases) + len(facts):
             facts, phrases = [], []  # a passage whose vectors are missing is found by its own
-        self.held[trace.key] = Held(facts, phrases)
         node = passage_node(trace.key)
-        self.graph.add_node(node, node)
+        self.held[trace.key] = Held(facts, phrases, self.graph.add_node(node, node))
         if not phrases or trace.vectors is None:
             return
         self.graph.add_edges(RELATION, [f[0] for f in facts], [f[2] for f in facts], 2.0, node)
@@ -235,7 +236,7 @@ class KnowledgeIndex:
 
     def _remove(self, key: str) -> Iterator[str]:
         """Phrases that go with a passage."""
-        held = self.held.pop(key, Held([], []))
+        held = self.held.pop(key, Held([], [], -1))
         for fact in held.facts:
             self.facts.drop(fact, key)
         for name in held.phrases:

@@ -75,9 +75,11 @@ def unpack(body: bytes, vectors: Iterable[tuple[str, NDArray[np.float16]]], syno
     index = KnowledgeIndex(synonymy)
     if not _shelve(index, packed, vectors, passages, phrases, facts):
         return None
-    for key, mine, told in zip(passages, _split(packed, "phrases"), _split(packed, "held"), strict=True):
-        index.held[key] = Held([facts[n] for n in told.tolist()], [phrases[n] for n in mine.tolist()])
     index.graph = _graph(packed, passages, phrases)
+    slots = index.graph.slots(map(passage_node, passages)).tolist()
+    held = zip(passages, _split(packed, "phrases"), _split(packed, "held"), slots, strict=True)
+    for key, mine, told, slot in held:
+        index.held[key] = Held([facts[n] for n in told.tolist()], [phrases[n] for n in mine.tolist()], slot)
     return index
 
 
