@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,9 +90,13 @@ def erase(
     recall: Recall,
     encoder: Encoder,
     ids: Callable[[], str],
+    keeping: AbstractContextManager[None],
 ) -> Receipt:
     """Remove `records`, every earlier version and merged copy of them, and what was derived from
     them, from every file. Facts that somebody else states too are derived anew from there.
+
+    Args:
+        keeping: within which it happens; what this writes in the end is searched for them too.
 
     Raises:
         HeldError: all of them are under a legal hold.
@@ -100,7 +105,7 @@ def erase(
     if held and not chosen:
         raise HeldError(f"{', '.join(held[:3])}: under a legal hold; lift it with retain(id, hold=False) first")
     receipt = Receipt(operation.id, hard=True, ids=[r.id for r in chosen], held=held)
-    with store.writing():
+    with keeping, store.writing():
         versions = [
             v for v in _versions(store, chosen, [EdgeKind.SUPERSEDES, EdgeKind.SAME_AS]) if not v.retention.hold
         ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, overload
@@ -359,7 +360,10 @@ class Memory(MemoryFile):
                 chosen = [self._of(one, scope) for one in dict.fromkeys(ids)]
             operation = self._operation(OperationKind.ERASE if hard else OperationKind.FORGET, scope)
             if hard:
-                receipt = forgetting.erase(self._store, chosen, operation, self._recall, self._encoder, self._ids)
+                keeping = self._recipe.keeping(scope) if self._recipe else nullcontext()
+                receipt = forgetting.erase(
+                    self._store, chosen, operation, self._recall, self._encoder, self._ids, keeping
+                )
                 self._guard.forget({*receipt.ids, *receipt.derived})
                 return receipt
             return forgetting.hide(self._store, chosen, operation)

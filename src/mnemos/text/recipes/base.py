@@ -12,7 +12,7 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar, Generic, TypeVar
@@ -241,6 +241,17 @@ class Recipe(ABC, Generic[Index]):
         own = recall.search(text, recall.embedded(text, where.scope), where, k, now)
         return replace(own, hits=self.search(text, where, k, now, explain=False))
 
+    @contextmanager
+    def keeping(self, scope: Scope) -> Iterator[None]:
+        """Within this a packed index goes with what is erased, and is packed again without that in the end."""
+        kept = self.name in self.parts.store.packed(scope)
+        if kept:
+            self.index(scope)  # to build it anew afterwards would take far longer
+        yield
+        if kept:
+            with self._lock:
+                self._packed(scope, self._synced(scope)[1])
+
     def pending(self, scope: Scope) -> int:
         """How many records wait to be derived."""
         with self._lock:
@@ -334,8 +345,11 @@ class Recipe(ABC, Generic[Index]):
             keys = {**dict.fromkeys(dropped), **dict.fromkeys(trace.key for trace in fresh), **state.asleep}
         else:
             state.numbering, state.row = corpus.numbering, {id: row for row, id in enumerate(corpus.ids)}
+            state.asleep = {}
             keys = dict.fromkeys([*state.stored, *state.live])
         new, died = self._settle(scope, state, keys)
+        if died and self.name not in store.packed(scope):
+            state.moved += len(state.live) + _FEW  # what was erased took the packed index along
         if died or not known:
             known, new, state.pending = 0, list(state.live), []
         asked = np.isin(corpus.kind[known:], [KIND_NUMBER[kind] for kind in self.kinds])

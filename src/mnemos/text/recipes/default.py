@@ -11,6 +11,7 @@ Conversations are untouched by this: their turns carry no triples.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -53,6 +54,10 @@ class Mnemos:
     def consolidate(self, scope: Scope, now: Time) -> int:
         """`absorb`."""
         return self._walk.consolidate(scope, now)
+
+    def keeping(self, scope: Scope) -> AbstractContextManager[None]:
+        """As of any recipe."""
+        return self._walk.keeping(scope) if self.parts.store.packed(scope) else nullcontext()
 
     def pending(self, scope: Scope) -> int:
         """How many passages have no triples yet."""

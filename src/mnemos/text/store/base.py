@@ -277,6 +277,10 @@ class Store(Protocol):
         """The one that was kept, until something is erased from the scope."""
         ...
 
+    def packed(self, scope: Scope) -> set[str]:
+        """The recipes that have a `Snapshot` in this scope."""
+        ...
+
     def all_traces(self) -> Iterator[tuple[Scope, str, Trace]]:
         """Every trace with its scope and recipe, in the order of change."""
         ...

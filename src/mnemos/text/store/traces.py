@@ -86,8 +86,7 @@ class TraceTable(Session):
 
     def snapshot(self, scope: Scope, recipe: str) -> Snapshot | None:
         """The one that was kept, until something is erased from the scope."""
-        # a file that can only be read may be as an older version left it
-        if not self._rows("SELECT 1 FROM sqlite_master WHERE name='snapshots'"):
+        if recipe not in self.packed(scope):
             return None
         rows = self._rows(
             "SELECT seq, model, traces, body FROM snapshots JOIN scopes ON scopes.id=scope"
@@ -96,6 +95,14 @@ class TraceTable(Session):
         for seq, model, traces, body in rows:
             return Snapshot(seq, model, json.loads(traces), body)
         return None
+
+    def packed(self, scope: Scope) -> set[str]:
+        """The recipes that have a `Snapshot` in this scope."""
+        # a file that can only be read may be as an older version left it
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name='snapshots'"):
+            return set()
+        sql = "SELECT recipe FROM snapshots JOIN scopes ON scopes.id=scope WHERE user=? AND agent=?"
+        return {recipe for (recipe,) in self._rows(sql, (scope.user, scope.agent))}
 
     def drop_traces(self, ids: Sequence[str]) -> int:
         """Drop what any recipe made of the records `ids`. Returns how many traces went."""
