@@ -224,6 +224,43 @@ def test_a_source_counts_as_often_as_it_added() -> None:
     assert len(graph) == 0
 
 
+batches = st.lists(st.lists(st.tuples(st.sampled_from(KINDS), edge, sources), max_size=8), max_size=4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(batches)
+def test_edges_of_many_sources_at_once_are_those_added_one_by_one(history: list[Any]) -> None:
+    graph, slow = Graph(), Slow()
+    for batch in history:
+        nodes, owners, rows = dict[Any, int](), dict[Any, int](), []
+        for kind, (one, other, weight), source in batch:
+            loop = one == other
+            a, b = (nodes.setdefault(name, len(nodes)) for name in (one, other))
+            rows.append((-1 if loop else KINDS.index(kind), a, b, 0.0 if loop else weight,
+                         owners.setdefault(source, len(owners))))  # fmt: skip
+            slow.add(kind, one, other, weight, source)
+        if rows:
+            kinds, ones, others, weights, owner = (np.array(column) for column in zip(*rows, strict=True))
+            graph.extend(list(nodes), KINDS, kinds, ones, others, weights, list(owners), owner)
+        agree(graph, slow)
+    for source in ("p1", 3):
+        graph.remove_source(source)
+        slow.remove_source(source)
+        agree(graph, slow)
+
+
+def test_what_a_source_added_is_told_until_it_is_taken_back() -> None:
+    graph = Graph()
+    graph.add_edges("fact", ["a", "a"], ["b", "c"], [1.0, 2.0], "p")
+    graph.add_edges("fact", "a", "d", 3.0, "p")
+    graph.add_node("e", "p")
+    assert graph.added_by("p") == {"b": 1.0, "c": 2.0, "d": 3.0}
+    graph.remove_node("c")
+    assert graph.added_by("p") == {"b": 1.0, "d": 3.0}
+    graph.remove_source("p")
+    assert graph.added_by("p") == {}
+
+
 def test_self_loops_are_ignored_and_their_node_is_not() -> None:
     graph = Graph()
     graph.add_edges("fact", ["a", "b"], ["a", "c"], [5.0, 1.0], "p")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -175,6 +176,14 @@ class TestIndex:
         index.change((), gone[:1])
         index.change((), gone[1:])
         assert state(index) == state(built(keep, LOOSE))
+
+    @given(CORPORA, st.integers(1, 9))
+    @settings(max_examples=25, deadline=None)
+    def test_short_vectors_and_small_portions_find_the_same_synonyms(self, corpus: Any, axes: int) -> None:
+        traces = [trace(f"p{n}", *triples) for n, triples in enumerate(corpus)]
+        whole = state(built(traces, LOOSE))
+        with patch.multiple(knowledge, _MANY=0, _AXES=axes, _AT_ONCE=20, _TOGETHER=3):
+            assert state(built(traces, LOOSE)) == whole
 
     def test_many_of_the_names_that_are_tried_are_synonyms(self) -> None:
         index = built([trace("p", *[(name, "in", "Oslo") for name in NAMES])], LOOSE)

@@ -127,33 +127,6 @@ class Graph:
         """Entries in all rows: two for an edge, one for an `add_node`."""
         return int(self._length.sum())
 
-    @classmethod
-    def of(
-        cls, names: Sequence[Name], kinds: Sequence[str], kind: Ints, one: Ints, other: Ints, weight: Floats,
-        sources: Sequence[Name], owner: Ints,
-    ) -> Graph:  # fmt: skip
-        """What `add_node` and `add_edges` make of many edges one by one, made at once.
-
-        Args:
-            names: of the nodes, each once.
-            kinds: of edges.
-            kind: [n] number in `kinds`; -1 for what `add_node` does.
-            one, other: [n] numbers in `names`, the same for `add_node` and for no others.
-            weight: [n] positive; of `add_node` 0.
-            sources: who puts them there.
-            owner: [n] number in `sources`.
-        """
-        graph = cls()
-        slots = graph._ends(names, ())[0]
-        for number, name in enumerate(kinds):
-            graph._kinds[name] = number
-            graph._strength.append(np.zeros(len(graph._start)))
-        order = np.argsort(owner, kind="stable")
-        edges = graph._take(kind[order], slots[one[order]], slots[other[order]], weight[order], owned=True)
-        borders = pairwise([0, *np.bincount(owner, minlength=len(sources)).cumsum().tolist()])
-        graph._claims = {name: [edges[first:last]] for name, (first, last) in zip(sources, borders, strict=True)}
-        return graph
-
     # -- writing ---------------------------------------------------------------------------
 
     def add_node(self, name: Name, source: Name = "") -> int:
@@ -193,14 +166,37 @@ class Graph:
         if not ((weights >= _LEAST) & (weights <= 1 / _LEAST)).all():
             raise InvalidInput(f"an edge weight below {_LEAST}, above {1 / _LEAST} or none: leave such edges out")
         ends = self._ends(left, right) if source is not None else (self.slots(left), self.slots(right))
-        number = self._kinds.setdefault(kind, len(self._kinds))
-        if number == len(self._strength):
-            self._strength.append(np.zeros(len(self._start)))
+        number = self._number(kind)
         loops = ends[0] == ends[1]
         kinds, weights = np.where(loops, _NODE, number), np.where(loops, 0.0, weights)
         fresh = self._take(kinds, *ends, weights, owned=source is not None)
         if source is not None:
             self._claims.setdefault(source, []).append(fresh)
+
+    def extend(
+        self, names: Sequence[Name], kinds: Sequence[str], kind: Ints, one: Ints, other: Ints, weight: Floats,
+        sources: Sequence[Name], owner: Ints,
+    ) -> None:  # fmt: skip
+        """What `add_node` and `add_edges` do, for many edges of several kinds and sources at once.
+
+        Args:
+            names: of the nodes, each once.
+            kinds: of edges.
+            kind: [n] number in `kinds`; -1 for what `add_node` does.
+            one, other: [n] numbers in `names`, the same for `add_node` and for no others.
+            weight: [n] positive; of `add_node` 0.
+            sources: who puts them there, each once.
+            owner: [n] number in `sources`.
+        """
+        slots = self._ends(names, ())[0]
+        numbers = np.array([_NODE, *map(self._number, kinds)])
+        order = np.argsort(owner, kind="stable")
+        kind, one, other = numbers[kind[order] + 1], slots[one[order]], slots[other[order]]
+        edges = self._take(kind, one, other, weight[order], owned=True)
+        borders = pairwise([0, *np.bincount(owner, minlength=len(sources)).cumsum().tolist()])
+        for name, (first, last) in zip(sources, borders, strict=True):
+            if first < last:
+                self._claims.setdefault(name, []).append(edges[first:last])
 
     def remove_source(self, source: Name) -> list[Name]:
         """Take back all that `source` added (nothing, if it is not known); returns the nodes that went with it."""
@@ -300,6 +296,12 @@ class Graph:
         return sum(array.nbytes for array in arrays)
 
     # -- underneath ------------------------------------------------------------------------
+
+    def _number(self, kind: str) -> int:
+        number = self._kinds.setdefault(kind, len(self._kinds))
+        if number == len(self._strength):
+            self._strength.append(np.zeros(len(self._start)))
+        return number
 
     def _numbers(self, kinds: Collection[str] | None) -> list[int]:
         if kinds is None:

@@ -8,7 +8,7 @@ cosine, once from each side that lists the other among its nearest).
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
@@ -30,7 +30,13 @@ Key = TypeVar("Key", bound=Hashable)
 RELATION, CONTEXT, SYNONYM = "relation", "context", "synonym"
 NEAREST = 100
 """Synonyms that a phrase lists at most."""
-_BLOCK = 512
+_BLOCK, _AT_ONCE = 512, 1 << 25
+"""Phrases that are compared with all others together, at most, and products that are held at once."""
+_TOGETHER = 100_000
+"""Edges that are put into the graph at once."""
+_MANY, _AXES = 256, 96
+"""Phrases from which on it pays to look at short vectors first, and the directions that these keep. (Of sixty thousand
+phrases, seven of which are a phrase's synonyms, 48 pass; with 64 directions 250.)"""
 _LONGEST = 400
 """Characters of a phrase or relation; what is longer is no phrase."""
 
@@ -191,7 +197,7 @@ class KnowledgeIndex:
         """Take the passages of `removed` out and those of `added` in."""
         gone = [name for trace in removed for name in self._remove(trace.key)]
         self._without(gone)
-        fresh = [name for trace in added for name in self._add(trace)]
+        fresh = self._add(added)
         self._with(fresh)
         self._places = ((0, -1, -1), np.empty(0, np.int64))
         if not all(name.isascii() for name in (*gone, *fresh)):
@@ -217,22 +223,31 @@ class KnowledgeIndex:
             self._places = (state, np.fromiter(slots, np.int64, len(corpus)))
         return self._places[1]
 
-    def _add(self, trace: Trace) -> Iterator[str]:
-        """New phrases of a passage that comes in."""
-        phrases, facts = embedded(trace)
-        if trace.vectors is None or len(trace.vectors) != len(phrases) + len(facts):
-            facts, phrases = [], []  # a passage whose vectors are missing is found by its own
-        node = passage_node(trace.key)
-        self.held[trace.key] = Held(facts, phrases, self.graph.add_node(node, node))
-        if not phrases or trace.vectors is None:
-            return
-        self.graph.add_edges(RELATION, [f[0] for f in facts], [f[2] for f in facts], 2.0, node)
-        self.graph.add_edges(CONTEXT, [node] * len(phrases), phrases, 1.0, node)
-        for fact, vector in zip(facts, trace.vectors[len(phrases) :], strict=True):
-            self.facts.add(fact, vector, trace.key)
-        for name, vector in zip(phrases, trace.vectors, strict=False):
-            if self.phrases.add(name, vector, trace.key):
-                yield name
+    def _add(self, traces: Sequence[Trace]) -> list[str]:
+        """Take passages in; returns the phrases that are new."""
+        edges, fresh = _Edges(RELATION, CONTEXT), list[str]()
+        held: dict[str, tuple[list[Fact], list[str]]] = {}
+        for trace in traces:
+            phrases, facts = embedded(trace)
+            if trace.vectors is None or len(trace.vectors) != len(phrases) + len(facts):
+                facts, phrases = [], []  # a passage whose vectors are missing is found by its own
+            held[trace.key] = facts, phrases
+            node = passage_node(trace.key)
+            edges.node(node, node)
+            edges.add(RELATION, ((fact[0], fact[2], 2.0) for fact in facts), node)
+            edges.add(CONTEXT, ((node, name, 1.0) for name in phrases), node)
+            vectors = trace.vectors if phrases and trace.vectors is not None else ()
+            for fact, vector in zip(facts, vectors[len(phrases) :], strict=True):
+                self.facts.add(fact, vector, trace.key)
+            for name, vector in zip(phrases, vectors, strict=False):
+                if self.phrases.add(name, vector, trace.key):
+                    fresh.append(name)
+            if len(edges) > _TOGETHER:
+                edges.put(self.graph)
+        edges.put(self.graph)
+        slots = self.graph.slots(map(passage_node, held)).tolist()
+        self.held.update((key, Held(*mine, slot)) for (key, mine), slot in zip(held.items(), slots, strict=True))
+        return fresh
 
     def _remove(self, key: str) -> Iterator[str]:
         """Phrases that go with a passage."""
@@ -263,8 +278,7 @@ class KnowledgeIndex:
                     if len(mine) < NEAREST or cosine >= min(mine.values()):
                         mine[name] = cosine
                         lists[other] = mine
-        for name, near in lists.items():
-            self._list(name, near)
+        self._list(lists)
 
     def _without(self, gone: Sequence[str]) -> None:
         """Forget phrases that nothing holds any more."""
@@ -279,8 +293,7 @@ class KnowledgeIndex:
                 short.append(name)
             lists[name] = {other: cosine for other, cosine in near.items() if other not in left}
         lists.update(self._similar(short))
-        for name, near in lists.items():
-            self._list(name, near)
+        self._list(lists)
 
     def _similar(self, names: Sequence[str]) -> Iterator[tuple[str, dict[str, float]]]:
         """Each of `names` with all other phrases that mean the same, and how nearly."""
@@ -289,12 +302,17 @@ class KnowledgeIndex:
             return
         vectors, keys = self.phrases.vectors, self.phrases.keys
         places = np.array([self.phrases.place[name] for name in names], np.int64)
-        for start in range(0, len(places), _BLOCK):
-            block = places[start : start + _BLOCK]
-            # a first look in single precision, then the exact cosine: the same whoever is compared with whom
-            rough = vectors[block] @ vectors.T >= self.synonymy - 1e-3
+        # a first look in single precision, then the exact cosine: the same whoever is compared with whom
+        least = np.float32(self.synonymy - 1e-3)
+        short = _shortened(vectors) if len(places) > _MANY else vectors
+        step = max(1, min(_BLOCK, _AT_ONCE // len(vectors)))
+        for start in range(0, len(places), step):
+            block = places[start : start + step]
+            rough = short[block] @ short.T >= least
             for place, row in zip(block.tolist(), rough, strict=True):
                 found = np.flatnonzero(row)
+                if short is not vectors:
+                    found = found[vectors[found] @ vectors[place] >= least]
                 exact = _cosines(vectors[place], vectors[found])
                 near = {
                     other: cosine
@@ -303,11 +321,58 @@ class KnowledgeIndex:
                 }
                 yield str(keys[place]), near
 
-    def _list(self, name: str, near: dict[str, float]) -> None:
-        """Let a phrase list the nearest of `near`."""
-        self.graph.remove_source(synonyms_of(name))
-        if near := _best(near):
-            self.graph.add_edges(SYNONYM, [name] * len(near), list(near), list(near.values()), synonyms_of(name))
+    def _list(self, lists: Mapping[str, dict[str, float]]) -> None:
+        """Let each phrase list the nearest of those that are given for it."""
+        edges = _Edges(SYNONYM)
+        for name, near in lists.items():
+            self.graph.remove_source(synonyms_of(name))
+            nearest = ((name, other, cosine) for other, cosine in _best(near).items())
+            edges.add(SYNONYM, nearest, synonyms_of(name))
+            if len(edges) > _TOGETHER:
+                edges.put(self.graph)
+        edges.put(self.graph)
+
+
+class _Edges:
+    """Edges that are put into a graph together.
+
+    Args:
+        kinds: that they may have.
+    """
+
+    def __init__(self, *kinds: str) -> None:
+        self._kinds = kinds
+        self._names: dict[str, int] = {}
+        self._sources: dict[str, int] = {}
+        self._rows: list[tuple[int, int, int, float, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def node(self, name: str, source: str) -> None:
+        """As `Graph.add_node`."""
+        number = self._at(name)
+        self._rows.append((-1, number, number, 0.0, self._of(source)))
+
+    def add(self, kind: str, edges: Iterable[tuple[str, str, float]], source: str) -> None:
+        """As `Graph.add_edges`, of edges between two different nodes each."""
+        number, owner = self._kinds.index(kind), self._of(source)
+        self._rows += [(number, self._at(one), self._at(other), weight, owner) for one, other, weight in edges]
+
+    def put(self, graph: Graph) -> None:
+        """Into the graph with them; none are left."""
+        if self._rows:
+            kind, one, other, weight, owner = (np.array(column) for column in zip(*self._rows, strict=True))
+            names, sources = list(self._names), list(self._sources)
+            graph.extend(names, self._kinds, kind, one, other, weight, sources, owner)
+        for kept in (self._names, self._sources, self._rows):
+            kept.clear()
+
+    def _at(self, name: str) -> int:
+        return self._names.setdefault(name, len(self._names))
+
+    def _of(self, source: str) -> int:
+        return self._sources.setdefault(source, len(self._sources))
 
 
 def passage_node(key: str) -> str:
@@ -331,6 +396,19 @@ def _best(near: dict[str, float]) -> dict[str, float]:
         return near
     best = sorted(near, key=lambda other: (-near[other], other))[:NEAREST]
     return {other: near[other] for other in best}
+
+
+def _shortened(vectors: Floats) -> Floats:
+    """[n, _AXES + 1] whose products are no smaller than those of `vectors`, and seldom much larger.
+
+    They keep what lies in the directions in which most of the vectors' length lies, and the length of the rest: two
+    rests have at most the product of their lengths (Cauchy and Schwarz).
+    """
+    sample = vectors[:: max(1, len(vectors) // 2048)]
+    axes = np.linalg.eigh(sample.T @ sample)[1][:, -_AXES:]
+    seen = vectors @ axes
+    rest = np.sqrt(np.maximum(np.vecdot(vectors, vectors) - np.vecdot(seen, seen), 0))
+    return np.concatenate([seen, rest[:, None]], axis=1)
 
 
 def _cosines(one: Floats, others: Floats) -> NDArray[np.float64]:

@@ -134,7 +134,9 @@ def _graph(packed: Mapping[str, Any], passages: Sequence[str], phrases: Sequence
     one, other, weight, owner = (np.concatenate([part[n] for part in parts]) for n in (1, 2, 3, 4))
     nodes = [passage_node(key) for key in passages]
     sources = [*nodes, *(synonyms_of(phrases[n]) for n in listing.tolist())]
-    return Graph.of([*phrases, *nodes], [RELATION, CONTEXT, SYNONYM], kind, one, other, weight, sources, owner)
+    graph = Graph()
+    graph.extend([*phrases, *nodes], [RELATION, CONTEXT, SYNONYM], kind, one, other, weight, sources, owner)
+    return graph
 
 
 def _numbers(keys: Iterable[Any]) -> dict[Any, int]:
