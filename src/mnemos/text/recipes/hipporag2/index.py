@@ -189,7 +189,7 @@ class KnowledgeIndex:
         self.facts: Shelf[Fact] = Shelf()
         self.graph = Graph()
         self.held: dict[str, Held] = {}
-        self._places: tuple[tuple[int, int, int], Ints] = ((0, -1, -1), np.empty(0, np.int64))
+        self._places: tuple[tuple[int, int], Ints] = ((-1, 0), np.empty(0, np.int64))
         self._accented: dict[str, str] | None = None
         """By their letters alone, the phrases with accents; None until somebody asks."""
 
@@ -199,7 +199,7 @@ class KnowledgeIndex:
         self._without(gone)
         fresh = self._add(added)
         self._with(fresh)
-        self._places = ((0, -1, -1), np.empty(0, np.int64))
+        self._places = ((-1, 0), np.empty(0, np.int64))
         if not all(name.isascii() for name in (*gone, *fresh)):
             self._accented = None
 
@@ -216,7 +216,7 @@ class KnowledgeIndex:
 
     def slots(self, corpus: Corpus) -> Ints:
         """[rows] where the passage of each record is in the graph; -1 for records that are not in it."""
-        state = (id(corpus), corpus.seen, len(corpus))
+        state = (corpus.numbering, len(corpus))
         if self._places[0] != state:
             nowhere, held = Held([], [], -1), self.held
             slots = (held.get(record, nowhere).slot for record in corpus.ids)
