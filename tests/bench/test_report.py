@@ -73,6 +73,46 @@ def test_the_terminal_table_shows_the_same_cells_and_takes_no_markup_from_them()
         assert text in shown
 
 
+WIDE = replace(
+    TASK,
+    name="wide",
+    rows=tuple(
+        {"data": data, "system": f"the system number {n}", **{f"{data} measure {m} of it": n + m / 8 for m in range(9)}}
+        for data in ("talk", "books") for n in range(3)
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140, 200, 400])
+def test_no_table_is_wider_than_the_terminal_and_no_cell_is_lost(width: int) -> None:
+    out = io.StringIO()
+    Console(file=out, width=width).print(table(WIDE))
+    lines = out.getvalue().splitlines()
+    assert all(line.rstrip()[-1:] in "┓┩┃│┘" for line in lines if line[:1] in "┏┡┃│└" and line.strip())
+    assert "…" not in out.getvalue()
+    for data in ("talk", "books"):
+        assert data in out.getvalue()
+    cells = " ".join(out.getvalue().replace("┃", " ").replace("│", " ").split())
+    for row in WIDE.rows:
+        assert all(f"{v:.3f}" in cells or f"{v:g}" in cells for v in row.values() if isinstance(v, float))
+
+
+def test_rows_of_one_kind_share_a_table_whose_title_has_what_they_share() -> None:
+    out = io.StringIO()
+    Console(file=out, width=80).print(table(WIDE))
+    titles = [line.strip() for line in out.getvalue().splitlines() if line.startswith("wide")]
+    assert set(titles) == {"wide, data talk", "wide, data books"}
+    assert out.getvalue().count("Alpha, 2 cores") == 1
+
+
+def test_a_claim_stands_upright_where_its_columns_have_no_room() -> None:
+    out = io.StringIO()
+    Console(file=out, width=60).print(table(CLAIM))
+    assert "│ claim" in out.getvalue()
+    assert "fusion beats dense" in out.getvalue()
+    assert "…" not in out.getvalue()
+
+
 def test_a_result_without_rows_shows_its_measures() -> None:
     assert "| locomo | 0.521 [0.499, 0.544] |" in markdown(replace(TASK, rows=()))
 

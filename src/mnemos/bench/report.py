@@ -7,8 +7,8 @@ different machines row by row. `plot` gives a system the same colour in every fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 from zlib import crc32
@@ -19,7 +19,7 @@ from mnemos.core.errors import InvalidInput, MissingExtra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from rich.table import Table
+    from rich.console import Console, ConsoleOptions, RenderResult
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080", "#332288", "#882255", "#999933")
 """Okabe and Ito's colours, told apart by colour-blind readers too; grey for their black, which would hide
@@ -35,6 +35,7 @@ _MARKERS = "osD^vPX"
 _HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++", "oo")
 _DASHES = ("--", ":", "-.")
 _MANY = 6  # bars whose names would run into each other if they were not turned
+_TEXT = 16  # characters to which a column of text may be squeezed
 _LOG_SPAN = 100  # an axis that spans more than this shows its small end only if it is logarithmic
 
 
@@ -48,8 +49,40 @@ class _Grid:
     notes: list[str]
 
 
-def table(results: Result | Sequence[Result]) -> Table:
-    """A table for the terminal.
+class Fitted:
+    """A table for the terminal; several, where one would not fit into its width.
+
+    Those have the rows of one kind each, without the cells that they share, which stand in the title instead, and as
+    many columns of numbers as there is room for. Columns of text are broken into lines if need be; where there are too
+    many of them, each row stands upright.
+    """
+
+    def __init__(self, grid: _Grid) -> None:
+        self._grid = grid
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The tables, and below the last one where it all comes from."""
+        from rich.table import Table
+        from rich.text import Text
+
+        for grid in _fitted(self._grid, options.max_width):
+            out = Table(title=Text(grid.title), title_justify="left")
+            whole = 1 + sum(max(_least(grid, n), len(grid.columns[n])) + 3 for n in range(len(grid.columns)))
+            roomy = whole <= options.max_width
+            for index, column in enumerate(grid.columns):
+                if index in grid.numeric:
+                    room = max(len(column) if roomy else 0, _least(grid, index))
+                    out.add_column(Text(column), justify="right", width=room)
+                else:
+                    out.add_column(Text(column), min_width=_least(grid, index))
+            for row in grid.rows:
+                out.add_row(*(Text(cell) for cell in row))
+            yield out
+        yield Text("\n".join(self._grid.notes), style="dim")
+
+
+def table(results: Result | Sequence[Result]) -> Fitted:
+    """A table for the terminal, to be printed by rich.
 
     Args:
         results: one result (its rows, or its measures where it has none), or several.
@@ -57,16 +90,7 @@ def table(results: Result | Sequence[Result]) -> Table:
     Raises:
         InvalidInput: no results.
     """
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = _grid(results)
-    out = Table(title=Text(grid.title), caption=Text("\n".join(grid.notes)), caption_justify="left")
-    for index, column in enumerate(grid.columns):
-        out.add_column(Text(column), justify="right" if index in grid.numeric else "left")
-    for row in grid.rows:
-        out.add_row(*(Text(cell) for cell in row))
-    return out
+    return Fitted(_grid(results))
 
 
 def markdown(results: Result | Sequence[Result]) -> str:
@@ -231,6 +255,57 @@ def _grid(results: Result | Sequence[Result]) -> _Grid:
     }
     rows = [[_show(row, column) for column in shown] for row in cells]
     return _Grid(title, shown, rows, numeric, _notes(chosen))
+
+
+def _fitted(grid: _Grid, width: int) -> list[_Grid]:
+    """`grid`, or several of its rows and columns that are no wider than `width` as far as that can be."""
+    if _width(grid, range(len(grid.columns))) <= width:
+        return [grid]
+    if _width(grid, (n for n in range(len(grid.columns)) if n not in grid.numeric)) > width:
+        return [_upright(grid, row) for row in grid.rows]
+    kinds: dict[tuple[bool, ...], list[list[str]]] = {}
+    for row in grid.rows:
+        kinds.setdefault(tuple(map(bool, row)), []).append(row)
+    return [part for filled, rows in kinds.items() for part in _cut(grid, filled, rows, width)]
+
+
+def _cut(grid: _Grid, filled: Sequence[bool], rows: list[list[str]], width: int) -> list[_Grid]:
+    """Tables of `rows`, whose cells are `filled` or not: what they have in common, then their columns in portions."""
+    there = [index for index in range(len(grid.columns)) if filled[index]]
+    shared = [n for n in there if n not in grid.numeric and len(rows) > 1 and len({row[n] for row in rows}) == 1]
+    labels = [n for n in there if n not in grid.numeric and n not in shared]
+    whole = replace(
+        grid, title=", ".join([grid.title, *(f"{grid.columns[n]} {rows[0][n]}" for n in shared)]), rows=rows
+    )
+    portions: list[list[int]] = [[]]
+    for n in (index for index in there if index in grid.numeric):
+        if portions[-1] and _width(whole, [*labels, *portions[-1], n]) > width:
+            portions.append([])
+        portions[-1].append(n)
+    return [_part(whole, [*labels, *portion]) for portion in portions]
+
+
+def _upright(grid: _Grid, row: Sequence[str]) -> _Grid:
+    """One row from top to bottom."""
+    first, *others = zip(grid.columns, row, strict=True)
+    return _Grid(grid.title, [*first], [[*pair] for pair in others if pair[1]], set(), grid.notes)
+
+
+def _part(grid: _Grid, which: Sequence[int]) -> _Grid:
+    numeric = {place for place, index in enumerate(which) if index in grid.numeric}
+    rows = [[row[index] for index in which] for row in grid.rows]
+    return _Grid(grid.title, [grid.columns[index] for index in which], rows, numeric, grid.notes)
+
+
+def _width(grid: _Grid, which: Iterable[int]) -> int:
+    """Characters that a table of some columns needs."""
+    return 1 + sum(_least(grid, index) + 3 for index in which)
+
+
+def _least(grid: _Grid, column: int) -> int:
+    """Characters that a column needs: headers break between words, text of some length anywhere."""
+    cells = max((len(row[column]) for row in grid.rows), default=0)
+    return max(cells if column in grid.numeric else min(cells, _TEXT), *map(len, grid.columns[column].split()))
 
 
 def _claim_cells(result: Result) -> dict[str, Any]:
