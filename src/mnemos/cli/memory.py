@@ -36,11 +36,9 @@ from mnemos.cli.screen import (
     print_hits,
     print_nothing,
     print_record,
-    row,
     screen,
     short,
     styled,
-    table,
     when,
 )
 from mnemos.core.errors import InvalidInput
@@ -235,18 +233,11 @@ def list_(
         if as_json:
             print_json([record_data(record) for record in records])
         elif records:
-            made = table("id", "kind", "at", "speaker", "text")
             for record in records:
-                gone = "" if record.searchable else "(hidden) "
-                row(
-                    made,
-                    record.id,
-                    record.kind,
-                    when(record.at),
-                    record.speaker,
-                    gone + short(record.text, 200),
-                )
-            screen().print(made)
+                place = [when(record.at), record.session, record.kind if record.speaker else "", record.id]
+                head = (record.speaker or str(record.kind), "bold cyan"), ("  ".join(["", *filter(None, place)]), "dim")
+                line(screen(), 0, *head)
+                line(screen(), 4, ("" if record.searchable else "(hidden) ", "dim"), (short(record.text, 200), ""))
         if not records:
             print_nothing(memory, user, agent)
         elif len(records) == limit:
@@ -286,17 +277,12 @@ def history(
         operations = [operation_data(v.operation) for v in versions]
         print_json([{"operation": o, "record": r} for o, r in zip(operations, records, strict=True)])
         return
-    made = table("when", "operation", "id", "text")
     for v in versions:
-        text = (
-            "(erased)"
-            if v.record is None
-            else f"(forgotten) {v.record.text}"
-            if v.record.retracted_at is not None
-            else v.record.text
-        )
-        row(made, when(v.operation.at), v.operation.kind, v.operation.id, text)
-    screen().print(made)
+        line(screen(), 0, (v.operation.kind, "bold cyan"), (f"  {when(v.operation.at)}  {v.operation.id}", "dim"))
+        if v.record is None:
+            line(screen(), 4, ("(erased)", "dim"))
+        else:
+            line(screen(), 4, ("" if v.record.retracted_at is None else "(forgotten) ", "dim"), (v.record.text, ""))
 
 
 # -- helpers -------------------------------------------------------------------------------
