@@ -38,7 +38,11 @@ def memory(tmp_path: Path):  # type: ignore[no-untyped-def]
 
 
 def _state(corpus: Corpus) -> dict[str, object]:
-    by_place = [corpus.ids[row] for row in corpus.order]
+    by_place, starts = [corpus.ids[row] for row in corpus.order], corpus.mention_starts
+
+    def named(row: int) -> str:
+        return corpus.ids[row] if row >= 0 else ""
+
     return {
         "ids": sorted(corpus.ids),
         "conversation": by_place,
@@ -49,6 +53,15 @@ def _state(corpus: Corpus) -> dict[str, object]:
         ),
         "first": corpus.first.tolist(),
         "last": corpus.last.tolist(),
+        "block": corpus.block.tolist(),
+        "place": corpus.place[corpus.order].tolist(),
+        "before": [named(row) for row in corpus.before[corpus.order]],
+        "after": [named(row) for row in corpus.after[corpus.order]],
+        "ends": [corpus.before[-1], corpus.after[-1], len(corpus.before), len(corpus.after)],
+        "answers": corpus.answers[corpus.order].tolist(),
+        "sums": corpus.length_sums.tolist(),
+        "mentions": [corpus.mention_flat[starts[row] : starts[row + 1]].tolist() for row in corpus.order],
+        "whole": [len(corpus.mention_flat), len(starts), corpus.ordered, corpus.aligned],
     }
 
 
@@ -62,6 +75,8 @@ def _fresh(memory: Memory) -> Corpus:
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("add"), st.integers(0, 3), st.lists(st.sampled_from(WORDS), min_size=1, max_size=5)),
+        st.tuples(st.just("talk"), st.integers(1, 3), st.lists(st.integers(0, 3), min_size=1, max_size=4)),
+        st.tuples(st.just("restore"), st.integers(0, 9), st.none()),
         st.tuples(st.just("forget"), st.integers(0, 9), st.booleans()),
         st.tuples(st.just("update"), st.integers(0, 9), st.sampled_from(WORDS)),
     ),
@@ -69,18 +84,27 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps)
 def test_following_step_by_step_equals_loading_afresh(tmp_path: Path, script: list[tuple]) -> None:
     path = tmp_path / f"{len(list(tmp_path.iterdir()))}.mnemos"
     with Memory(path, embedder=Hashed(), clock=FixedClock("2025-06-01"), seed=1) as memory:
         held = Corpus(Scope(), VERBATIM, "hashed")
         ids: list[str] = []
+        hidden: list[str] = []
         for kind, number, what in script:
             if kind == "add":
                 ids.append(memory.add(" ".join(what), session=f"s{number}"))
+            elif kind == "talk":  # several sessions at once, 0 for none
+                items = [{"text": f"Is it {WORDS[0]}, Ada?", "session": f"s{s}" if s else ""} for s in what]
+                ids += memory.add(items * number)
+            elif kind == "restore":
+                if hidden:
+                    ids.append(memory.restore(hidden.pop()))
             elif ids and kind == "forget":
-                memory.forget(ids.pop(number % len(ids)), hard=what)
+                gone = ids.pop(number % len(ids))
+                memory.forget(gone, hard=what)
+                hidden += [] if what else [gone]
             elif ids:
                 memory.update(ids[number % len(ids)], what)
             with memory._store.reading():

@@ -59,7 +59,16 @@ class Corpus:
         self.postings = Postings([])
         self.vectors = Vectors(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 0), np.float16))
         self.seen = 0
+        self._known: set[str] = set()
+        """The `ids`."""
+        self._unarranged()
         self._arrange()
+
+    def _unarranged(self) -> None:
+        nothing = np.empty(0, np.int64)
+        self.order = self.place = self.first = self.last = self.block = self.before = self.after = nothing
+        self.length_sums = np.zeros(1)
+        self.mention_flat, self.mention_starts = np.empty(0, np.uint32), np.zeros(1, np.int64)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -88,9 +97,10 @@ class Corpus:
 
     def _drop(self, ids: set[str]) -> None:
         # rows leave whole, and every statistic with them: as if they had never been added
-        keep = np.array([id not in ids for id in self.ids], bool)
-        if keep.all():
+        if self._known.isdisjoint(ids):
             return
+        keep = np.array([id not in ids for id in self.ids], bool)
+        self._known -= ids
         self.numbering = next(_NUMBERINGS)
         row = np.cumsum(keep) - 1
         staying = keep[self.vectors.owners] if len(self.vectors) else np.empty(0, bool)
@@ -102,6 +112,7 @@ class Corpus:
         self.postings = Postings(self.terms)
         self.sessions, self.columns["session"] = self.sessions.kept(self.columns["session"])
         self.speakers, self.columns["speaker"] = self.speakers.kept(self.columns["speaker"])
+        self._unarranged()
         self._arrange()
 
     def _append(self, fresh: Columns, versions: NDArray[np.int64] | None, matrix: NDArray[np.float16] | None) -> None:
@@ -123,6 +134,7 @@ class Corpus:
             "dated": np.array([bool(t & Trait.DATED) for t in fresh.traits], np.float32),
         }
         self.ids += fresh.id
+        self._known.update(fresh.id)
         self.terms += terms
         self.mentions += [np.frombuffer(m, np.uint32) for m in fresh.mentions]
         self.columns = {name: np.concatenate([self.columns[name], added[name]]) for name in _COLUMNS}
@@ -133,37 +145,38 @@ class Corpus:
             first = np.searchsorted(versions, versions)
             keys = versions * _UNITS + np.minimum(np.arange(len(versions)) - first, _UNITS - 1)
             self.vectors.extend(base + np.searchsorted(added["version"], versions), keys, matrix)
-        self._arrange()
+        self._arrange(base)
 
-    def _arrange(self) -> None:
+    def _arrange(self, base: int = 0) -> None:
+        """Bring rows into conversation order; where those from `base` on only go on with the last session or begin
+        others, nothing before that is looked at again."""
         session, seq = self.columns["session"], self.columns["seq"]
-        n = len(session)
+        n, since = len(session), self._undisturbed(base)
+        rows = np.concatenate([self.order[since:], np.arange(base, n)]) if since else np.arange(n)
         # a record without a session stands alone, between nothing
         alone = self.sessions.code("")
-        group = session.astype(np.int64)
+        group = session[rows].astype(np.int64)
         if alone is not None:
-            group = np.where(session == alone, len(self.sessions) + np.arange(n), group)
-        start = np.full(len(self.sessions) + n, np.iinfo(np.int64).max)
-        np.minimum.at(start, group, seq)
-        self.order = np.lexsort((seq, start[group])) if n else np.empty(0, np.int64)
-        self.place = np.empty(n, np.int64)
-        self.place[self.order] = np.arange(n)
-        sorted_group = group[self.order]
-        edge = (
-            np.flatnonzero(np.concatenate([[True], sorted_group[1:] != sorted_group[:-1]]))
-            if n
-            else np.empty(0, np.int64)
-        )
-        sizes = np.diff(np.append(edge, n))
-        self.first = np.repeat(edge, sizes)
+            group = np.where(group == alone, len(self.sessions) + np.arange(len(rows)), group)
+        start = np.full(len(self.sessions) + len(rows), np.iinfo(np.int64).max)
+        np.minimum.at(start, group, seq[rows])
+        sorting = np.lexsort((seq[rows], start[group]))
+        tail, group = rows[sorting], group[sorting]
+        edge = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]])[: len(group)])
+        sizes = np.diff(np.append(edge, len(tail)))
+        self.order = np.concatenate([self.order[:since], tail])
+        self.place = np.concatenate([self.place[:base], np.zeros(n - base, np.int64)])
+        self.place[tail] = within = np.arange(since, n)
+        first, last = np.repeat(since + edge, sizes), np.repeat(since + edge + sizes - 1, sizes)
+        self.first = np.concatenate([self.first[:since], first])
         """[n] by place: where its session starts."""
-        self.last = np.repeat(edge + sizes - 1, sizes)
-        self.block = np.repeat(np.arange(len(edge)), sizes)
+        self.last = np.concatenate([self.last[:since], last])
+        number = int(self.block[since - 1]) + 1 if since else 0
+        self.block = np.concatenate([self.block[:since], np.repeat(number + np.arange(len(edge)), sizes)])
         """[n] by place: number of its session in conversation order."""
-        within = np.arange(n)
-        self.before = self._by_row(np.where(within > self.first, np.roll(self.order, 1), NOBODY))
+        self.before = self._beside(self.before, base, tail, np.where(within > first, np.roll(tail, 1), NOBODY))
         """[n + 1] by row: the turn before it in its session, or `NOBODY`; that one's is `NOBODY` again."""
-        self.after = self._by_row(np.where(within < self.last, np.roll(self.order, -1), NOBODY))
+        self.after = self._beside(self.after, base, tail, np.where(within < last, np.roll(tail, -1), NOBODY))
         question = np.append(self.columns["question"], np.float32(0))
         self.answers = question[self.before]
         """[n + 1] by row: 1 where the turn before it asks something."""
@@ -173,13 +186,31 @@ class Corpus:
         """Whether the conversation order is that of arrival."""
         self.aligned = len(self.vectors) == n and bool((self.vectors.owners == np.arange(n)).all())
         """Whether every row has one vector."""
-        self.mention_flat = np.concatenate([np.empty(0, np.uint32), *self.mentions])
-        self.mention_starts = np.concatenate([[0], np.cumsum([len(m) for m in self.mentions], dtype=np.int64)])
+        lengths = self.postings.lengths[tail].astype(np.float64)
+        self.length_sums = np.concatenate([self.length_sums[:since], np.cumsum([self.length_sums[since], *lengths])])
+        fresh = self.mentions[base:]
+        self.mention_flat = np.concatenate([self.mention_flat[: self.mention_starts[base]], *fresh])
+        ends_of = self.mention_starts[base] + np.cumsum([len(m) for m in fresh], dtype=np.int64)
+        self.mention_starts = np.concatenate([self.mention_starts[: base + 1], ends_of])
         """[n + 1] by row: where its mentions begin in `mention_flat`."""
-        self.length_sums = np.concatenate([[0.0], np.cumsum(self.postings.lengths[self.order], dtype=np.float64)])
 
-    def _by_row(self, by_place: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.append(by_place[self.place], NOBODY)
+    def _undisturbed(self, base: int) -> int:
+        """The place before which the rows from `base` on change nothing: that of the last session's first turn, if
+        all of them came later than the others and belong to no session before it."""
+        session, seq = self.columns["session"], self.columns["seq"]
+        if not base or base == len(session):
+            return 0
+        fresh, latest = session[base:], session[self.order[-1]]
+        goes_on = (fresh == latest) | (fresh > session[:base].max()) | (fresh == self.sessions.get(""))
+        return int(self.first[-1]) if goes_on.all() and seq[base:].min() > seq[:base].max() else 0
+
+    @staticmethod
+    def _beside(known: NDArray[np.int64], base: int, tail: NDArray[np.int64], by_place: Any) -> NDArray[np.int64]:
+        """[n + 1] by row: what was `known` of the first `base`, but what `by_place` says of those in the `tail`."""
+        found = np.full(max(base, int(tail.max(initial=-1)) + 1) + 1, NOBODY)
+        found[:base] = known[:base]
+        found[tail] = by_place
+        return found
 
     # -- looking ---------------------------------------------------------------------------
 

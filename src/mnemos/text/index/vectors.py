@@ -44,8 +44,9 @@ class Vectors:
         self.owners = owners
         self.keys = keys
         self.matrix = matrix
-        self._wide = np.empty((0, 0), np.float32)
-        self._sketch = np.empty((_SKETCH, 0), np.float32)
+        self._rooms: dict[str, NDArray[Any]] = {}
+        """Arrays with room to grow, whose beginnings are what they are called after."""
+        self._narrow()
         self._shape: _Shape | None = None
         self.ivf: Any = None
         self._last = -1
@@ -57,9 +58,25 @@ class Vectors:
         """Add vectors behind the last one."""
         if not len(owners):
             return
-        self.matrix = np.concatenate([self.matrix, matrix]) if len(self) else matrix
+        self.matrix = self._behind("matrix", self.matrix, matrix) if len(self) else matrix
         self.owners = np.concatenate([self.owners, owners])
         self.keys = np.concatenate([self.keys, keys])
+
+    def _behind(self, name: str, rows: NDArray[Any], fresh: NDArray[Any]) -> NDArray[Any]:
+        """`fresh` behind `rows`, without copying these where there is room."""
+        known, size = len(rows), len(rows) + len(fresh)
+        room = self._rooms.get(name)
+        if room is None or rows.base is not room or len(room) < size:
+            room = self._rooms[name] = np.empty((size + size // 8, rows.shape[1]), rows.dtype)
+            room[:known] = rows
+        room[known:size] = fresh
+        return room[:size]
+
+    def _narrow(self) -> None:
+        """Let go of what can be made from the matrix again."""
+        self._rooms.pop("wide", None)
+        self._wide = np.empty((0, 0), np.float32)
+        self._sketch = np.empty((_SKETCH, 0), np.float32)
 
     def keep(self, which: NDArray[np.bool_], owners: NDArray[np.int64]) -> None:
         """Remove every vector that is not in `which` ([n]), from the approximate index too;
@@ -67,7 +84,9 @@ class Vectors:
         if self.ivf is not None:
             self.ivf.remove_ids(self.keys[~which])
         self.matrix, self.keys, self.owners = self.matrix[which], self.keys[which], owners
-        self._wide, self._sketch, self._shape = self._wide[:0], self._sketch[:, :0], None
+        self._rooms.clear()
+        self._narrow()
+        self._shape = None
 
     @property
     def exact(self) -> bool:
@@ -102,7 +121,7 @@ class Vectors:
         known = len(self._wide)
         if known < len(self):
             fresh = self.matrix[known:].astype(np.float32)
-            self._wide = np.concatenate([self._wide, fresh]) if known else fresh
+            self._wide = self._behind("wide", self._wide, fresh) if known else fresh
         return self._wide
 
     def nearest(self, query: NDArray[np.float32], k: int) -> NDArray[np.int64]:
@@ -155,7 +174,7 @@ class Vectors:
             ivf.add_with_ids(self.matrix[part].astype(np.float32), self.keys[part])
         ivf.nprobe = min(_PROBES, lists)
         self.ivf, self._last = ivf, int(self.keys[-1])
-        self._wide, self._sketch = self._wide[:0], self._sketch[:, :0]
+        self._narrow()
         return True
 
     def due(self) -> bool:
@@ -196,7 +215,7 @@ class Vectors:
             return False
         ivf.nprobe = min(_PROBES, ivf.nlist)
         self.ivf, self._last = ivf, last
-        self._wide, self._sketch = self._wide[:0], self._sketch[:, :0]
+        self._narrow()
         return True
 
 
