@@ -108,6 +108,24 @@ def test_without_the_library_search_stays_exact(monkeypatch: pytest.MonkeyPatch)
     assert len(some.nearest(_query(1), 5)) == 5
 
 
+def test_what_comes_in_pieces_is_what_came_at_once_and_earlier_views_stay_as_they_were() -> None:
+    whole, query = _vectors(90).matrix, _query(3)
+    held = Vectors(np.arange(4), np.arange(4), whole[:4])
+    seen, size = [], 4
+    for step in (1, 1, 2, 7, 1, 30, 1, 1, 42):
+        numbers = np.arange(size, size + step)
+        held.extend(numbers, numbers, whole[numbers])
+        size += step
+        seen.append((held.matrix, held.matrix.copy(), held.all(query)))
+    for view, copy, _ in seen:
+        np.testing.assert_array_equal(view, copy)
+    once = _vectors(90).all(query)
+    np.testing.assert_array_equal(seen[-1][2], once)
+    held.keep(np.arange(90) % 2 == 0, np.arange(45))
+    held.extend(np.arange(45, 46), np.arange(90, 91), whole[:1])
+    np.testing.assert_array_equal(held.all(query), [*once[::2], once[0]])
+
+
 def test_a_rough_cosine_is_close_and_knows_what_was_added_and_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SKETCH", 24)
     some, more = _vectors(900), _vectors(901)

@@ -145,11 +145,16 @@ def _search(memory: Memory, asked: list[str]) -> dict[str, float]:
     vectors = {question: memory._recall.embedded(question, Scope()) for question in asked}
     where, now = make_filter(Scope(), {}), SystemClock().now()
     latency = percentiles(lambda q: memory._recall.search(q, vectors[q], where, 10, now), asked)
+    after = []
+    for number, question in enumerate(asked[:_SINGLES]):
+        memory.add(f"{question} Let me think about that.", speaker="Emeka", session="after", at=1.9e9 + number)
+        after.append(_seconds(partial(memory._recall.search, question, vectors[question], where, 10, now)))
     embedder = memory._encoder.embedder
     one = percentiles(lambda q: embedder.embed([q]) if embedder else None, asked)
     return {
         "search p50 ms": round(latency.p50 * 1e3, 2),
         "search p95 ms": round(latency.p95 * 1e3, 2),
+        "search after an add p50 ms": round(float(np.median(after)) * 1e3, 2),
         "query embedding p50 ms": round(one.p50 * 1e3, 2),
     }
 
