@@ -36,6 +36,26 @@ def test_sorting_the_tail_in_changes_no_posting(docs: list[list[int]]) -> None:
     assert before == {term: (waiting[term].rows.tolist(), waiting[term].counts.tolist()) for term in range(31)}
 
 
+@given(documents, documents, st.integers(0, 40), st.booleans(), st.sets(st.integers(0, 40)))
+def test_what_was_removed_was_never_there(
+    docs: list[list[int]], later: list[list[int]], cut: int, look: bool, gone: set[int]
+) -> None:
+    postings = Postings(_arrays(docs[:cut]))
+    postings._sort()
+    postings.extend(_arrays(docs[cut:]))
+    if look:  # then what waits is sorted already
+        postings.matches(range(31))
+    which = np.array([n not in gone for n in range(len(docs))], bool)
+    postings.keep(which)
+    postings.extend(_arrays(later))
+    fresh = Postings(_arrays([doc for doc, stays in zip(docs, which, strict=True) if stays] + later))
+    found, expected = postings.matches(range(31)), fresh.matches(range(31))
+    for name in ("share", "term", "rows", "counts"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert postings.lengths.tolist() == fresh.lengths.tolist()
+    assert postings.mean_length == fresh.mean_length
+
+
 @given(documents)
 def test_a_posting_counts_what_the_documents_hold(docs: list[list[int]]) -> None:
     postings = Postings(_arrays(docs))

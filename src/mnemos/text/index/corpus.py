@@ -9,7 +9,7 @@ which the turns of a session stand side by side.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
+from itertools import compress, count
 from typing import Any
 
 import numpy as np
@@ -105,11 +105,12 @@ class Corpus:
         row = np.cumsum(keep) - 1
         staying = keep[self.vectors.owners] if len(self.vectors) else np.empty(0, bool)
         self.vectors.keep(staying, row[self.vectors.owners[staying]])
-        self.ids = [id for id, k in zip(self.ids, keep, strict=True) if k]
-        self.terms = [t for t, k in zip(self.terms, keep, strict=True) if k]
-        self.mentions = [m for m, k in zip(self.mentions, keep, strict=True) if k]
+        kept = keep.tolist()
+        self.ids = list(compress(self.ids, kept))
+        self.terms = list(compress(self.terms, kept))
+        self.mentions = list(compress(self.mentions, kept))
         self.columns = {name: column[keep] for name, column in self.columns.items()}
-        self.postings = Postings(self.terms)
+        self.postings.keep(keep)
         self.sessions, self.columns["session"] = self.sessions.kept(self.columns["session"])
         self.speakers, self.columns["speaker"] = self.speakers.kept(self.columns["speaker"])
         self._unarranged()
@@ -190,7 +191,7 @@ class Corpus:
         self.length_sums = np.concatenate([self.length_sums[:since], np.cumsum([self.length_sums[since], *lengths])])
         fresh = self.mentions[base:]
         self.mention_flat = np.concatenate([self.mention_flat[: self.mention_starts[base]], *fresh])
-        ends_of = self.mention_starts[base] + np.cumsum([len(m) for m in fresh], dtype=np.int64)
+        ends_of = self.mention_starts[base] + np.cumsum(np.fromiter(map(len, fresh), np.int64, len(fresh)))
         self.mention_starts = np.concatenate([self.mention_starts[: base + 1], ends_of])
         """[n + 1] by row: where its mentions begin in `mention_flat`."""
 
@@ -266,8 +267,12 @@ class _Names:
 
     def kept(self, codes: NDArray[np.int32]) -> tuple[_Names, NDArray[np.int32]]:
         """The names that `codes` still uses, and the codes under them."""
+        used = np.unique(codes)
+        if len(used) == len(self):
+            return self, codes
         fresh = _Names()
-        return fresh, fresh.codes([self.names[code] for code in codes])
+        fresh.codes([self.names[code] for code in used.tolist()])
+        return fresh, np.searchsorted(used, codes).astype(np.int32)
 
     def codes(self, names: Sequence[str]) -> NDArray[np.int32]:
         for name in names:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 K1 = 1.2
 B = 0.75
+_ROW = np.uint64(0xFFFFFFFF)
+"""The row in a key, whose other half is the term."""
 _TAIL = 1024
 """Documents that may wait beside the lists before they are made again."""
 
@@ -54,7 +56,7 @@ class _Lists:
         terms = (keys >> np.uint64(32)).astype(np.uint32)
         starts = _starts(terms)
         self.terms, self.starts = terms[starts], np.append(starts, len(terms)).astype(np.int64)
-        self.rows, self.counts = (keys & np.uint64(0xFFFFFFFF)).astype(np.int32), counts
+        self.rows, self.counts = (keys & _ROW).astype(np.int32), counts
 
     @classmethod
     def of(cls, keys: NDArray[np.uint64], counts: NDArray[np.uint16]) -> _Lists:
@@ -110,6 +112,23 @@ class Postings:
         self._tail = None
         if len(self) - self._listed > max(_TAIL, self._listed // 8):
             self._sort()
+
+    def keep(self, which: NDArray[np.bool_]) -> None:
+        """Remove every document that is not in `which` ([n]); those behind it move up."""
+        row = (np.cumsum(which) - 1).astype(np.uint64)
+
+        def kept(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+            rows = (keys & _ROW).astype(np.int64)
+            stays = which[rows]
+            return keys[stays] & ~_ROW | row[rows[stays]], stays
+
+        keys, stays = kept(self._lists.keys())
+        self._lists = _Lists(keys, self._lists.counts[stays])
+        self._waiting = [kept(waiting)[0] for waiting in self._waiting]
+        self._tail = None if self._waiting else _NONE
+        self._listed = int(which[: self._listed].sum())
+        self.lengths = self.lengths[which]
+        self.mean_length = max(1.0, float(self.lengths.mean())) if len(self.lengths) else 1.0
 
     def _sort(self) -> None:
         old, new = self._lists, np.concatenate([_NO_KEYS, *self._waiting])

@@ -84,9 +84,10 @@ class Vectors:
         if self.ivf is not None:
             self.ivf.remove_ids(self.keys[~which])
         self.matrix, self.keys, self.owners = self.matrix[which], self.keys[which], owners
+        wide = self._wide[which[: len(self._wide)]]
         self._rooms.clear()
         self._narrow()
-        self._shape = None
+        self._wide, self._shape = wide, None
 
     @property
     def exact(self) -> bool:
