@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sqlite3
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,8 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import apsw
 
 from mnemos import Memory
 from mnemos.bench.results import Result, save, this_commit, this_machine
@@ -75,8 +76,8 @@ def measured(store: Path, texts: Sequence[str], questions: Sequence[str]) -> dic
         asked = sorted(timed(lambda q=question: memory.search(q)) for question in questions)  # type: ignore[misc]
     kept = opened(store, questions[1])
     size = store.stat().st_size / 1e6
-    with closing(sqlite3.connect(store)) as file, file:
-        (packed,) = file.execute("SELECT sum(length(body)) FROM snapshots").fetchone()
+    with closing(apsw.Connection(str(store))) as file:
+        packed = file.execute("SELECT sum(length(body)) FROM snapshots").get
         file.execute("DELETE FROM snapshots")
     anew = opened(store, questions[1])
     return {
