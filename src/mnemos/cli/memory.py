@@ -233,11 +233,12 @@ def list_(
         if as_json:
             print_json([record_data(record) for record in records])
         elif records:
+            console = screen()
             for record in records:
                 place = [when(record.at), record.session, record.kind if record.speaker else "", record.id]
                 head = (record.speaker or str(record.kind), "bold cyan"), ("  ".join(["", *filter(None, place)]), "dim")
-                line(screen(), 0, *head)
-                line(screen(), 4, ("" if record.searchable else "(hidden) ", "dim"), (short(record.text, 200), ""))
+                line(console, 0, *head)
+                line(console, 4, ("" if record.searchable else "(hidden) ", "dim"), (short(record.text, 200), ""))
         if not records:
             print_nothing(memory, user, agent)
         elif len(records) == limit:
@@ -277,12 +278,13 @@ def history(
         operations = [operation_data(v.operation) for v in versions]
         print_json([{"operation": o, "record": r} for o, r in zip(operations, records, strict=True)])
         return
+    console = screen()
     for v in versions:
-        line(screen(), 0, (v.operation.kind, "bold cyan"), (f"  {when(v.operation.at)}  {v.operation.id}", "dim"))
+        line(console, 0, (v.operation.kind, "bold cyan"), (f"  {when(v.operation.at)}  {v.operation.id}", "dim"))
         if v.record is None:
-            line(screen(), 4, ("(erased)", "dim"))
+            line(console, 4, ("(erased)", "dim"))
         else:
-            line(screen(), 4, ("" if v.record.retracted_at is None else "(forgotten) ", "dim"), (v.record.text, ""))
+            line(console, 4, ("" if v.record.retracted_at is None else "(forgotten) ", "dim"), (v.record.text, ""))
 
 
 # -- helpers -------------------------------------------------------------------------------

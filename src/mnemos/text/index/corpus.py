@@ -187,8 +187,8 @@ class Corpus:
         """Whether the conversation order is that of arrival."""
         self.aligned = len(self.vectors) == n and bool((self.vectors.owners == np.arange(n)).all())
         """Whether every row has one vector."""
-        lengths = self.postings.lengths[tail].astype(np.float64)
-        self.length_sums = np.concatenate([self.length_sums[:since], np.cumsum([self.length_sums[since], *lengths])])
+        lengths = np.append(self.length_sums[since], self.postings.lengths[tail])
+        self.length_sums = np.concatenate([self.length_sums[:since], np.cumsum(lengths)])
         fresh = self.mentions[base:]
         self.mention_flat = np.concatenate([self.mention_flat[: self.mention_starts[base]], *fresh])
         ends_of = self.mention_starts[base] + np.cumsum(np.fromiter(map(len, fresh), np.int64, len(fresh)))

@@ -35,8 +35,8 @@ _BLOCK, _AT_ONCE = 512, 1 << 25
 _TOGETHER = 100_000
 """Edges that are put into the graph at once."""
 _MANY, _AXES = 256, 96
-"""Phrases from which on it pays to look at short vectors first, and the directions that these keep. (Of sixty thousand
-phrases, seven of which are a phrase's synonyms, 48 pass; with 64 directions 250.)"""
+"""Phrases from which on it pays to look at short vectors first, and the directions that these keep. (In a trial, of
+sixty thousand phrases, seven of which are a phrase's synonyms, 48 pass; with 64 directions 250.)"""
 _LONGEST = 400
 """Characters of a phrase or relation; what is longer is no phrase."""
 
